@@ -1,0 +1,79 @@
+"""Publish and subscribe with the backend chosen by a URL, and every backend held to the same promises.
+
+::
+
+    async with connect("memory://") as backend:
+        async with backend.publisher(PublisherOptions(stream_name="orders")) as publisher:
+            await publisher.publish("orders.created", b"{}")
+        consumer = backend.consumer(ConsumerOptions(stream_name="orders", consumer_name="billing"))
+        async with consumer, consumer.subscribe() as subscription:
+            async for message in subscription:
+                await message.ack()
+"""
+
+from pubsubkit.backend import Backend, Health, connect, open_backend
+from pubsubkit.consumer import Consumer, Subscription
+from pubsubkit.driver import (
+    Capability,
+    ConnectionState,
+    ConsumerInfo,
+    MessageMetadata,
+    OutgoingMessage,
+    PublishReceipt,
+    StreamInfo,
+    Verdict,
+)
+from pubsubkit.errors import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    PublishBatchError,
+    PubSubError,
+    StreamFullError,
+    TransientError,
+    UnsupportedError,
+)
+from pubsubkit.message import Message
+from pubsubkit.options import ConsumerOptions, PublisherOptions, Storage, StreamOptions
+from pubsubkit.publisher import Publisher
+from pubsubkit.registry import register_backend
+from pubsubkit.retry import Backoff
+
+__all__ = [
+    "Backend",
+    "Backoff",
+    "Capability",
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectionState",
+    "Consumer",
+    "ConsumerInfo",
+    "ConsumerOptions",
+    "Health",
+    "InvalidArgumentError",
+    "Message",
+    "MessageMetadata",
+    "NotFoundError",
+    "OutgoingMessage",
+    "PermissionDeniedError",
+    "PubSubError",
+    "PublishBatchError",
+    "PublishReceipt",
+    "Publisher",
+    "PublisherOptions",
+    "Storage",
+    "StreamFullError",
+    "StreamInfo",
+    "StreamOptions",
+    "Subscription",
+    "TransientError",
+    "UnsupportedError",
+    "Verdict",
+    "connect",
+    "open_backend",
+    "register_backend",
+]

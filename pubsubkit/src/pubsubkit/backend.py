@@ -1,0 +1,229 @@
+"""The portable backend: a connection to a broker, chosen by URL."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, final
+
+from pubsubkit.closing import Closing
+from pubsubkit.connection import Connection, Phase
+from pubsubkit.consumer import Consumer
+from pubsubkit.driver import ConnectionState
+from pubsubkit.errors import ClosedError, NotFoundError, PubSubError
+from pubsubkit.hooks import load_hooks
+from pubsubkit.provision import ensure_stream
+from pubsubkit.publisher import Publisher
+from pubsubkit.registry import create_driver
+from pubsubkit.translate import translating
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pubsubkit.driver import Capability, ConsumerInfo, Driver, StreamInfo
+    from pubsubkit.options import ConsumerOptions, Manage, PublisherOptions, StreamOptions
+
+__all__ = ["Backend", "Health", "connect", "open_backend"]
+
+logger = logging.getLogger("pubsubkit.backend")
+
+_PING_SECONDS = 5.0
+
+
+def connect(url: str, *, plugins: Iterable[object] | None = None, **options: object) -> Backend:
+    """Return the backend for *url*, to be opened by ``async with``.
+
+    ::
+
+        async with connect("nats://localhost:4222") as backend:
+            ...
+
+    :param url: ``memory://``, ``nats://user:${NATS_PASSWORD}@host:4222?connect_timeout=2s`` and so on;
+        ``pubsubkit backends show SCHEME`` lists the parameters.
+    :param plugins: objects with hooks for this connection, beside the installed ones (:mod:`pubsubkit.hookspecs`).
+    :param options: parameters of the URL given as keywords.
+    :raises ConfigurationError: the URL or an option is wrong, all problems in one error; or no installed backend has
+        the scheme; or one of *plugins* is faulty.  No connection is made yet.
+    """
+    return Backend(create_driver(url, options), plugins=plugins or ())
+
+
+async def open_backend(url: str, *, plugins: Iterable[object] | None = None, **options: object) -> Backend:
+    """Return an open backend, which you close with ``await backend.aclose()``.
+
+    :raises ConfigurationError: as :func:`connect`.
+    :raises PubSubError: as entering :class:`Backend`.
+    """
+    return await connect(url, plugins=plugins, **options).open()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What :meth:`Backend.health` found."""
+
+    connected: bool
+    """The broker answered a round trip."""
+    consuming: bool | None
+    """Every open subscription is being served; None without subscriptions."""
+    latency: float | None
+    """Seconds of the round trip; None when there was no answer."""
+    error: str = ""
+    """Why it is not connected."""
+
+
+@final
+class Backend(Closing):
+    """A connection to a broker.  Made by :func:`connect`; it is open inside ``async with``.
+
+    Opening raises :class:`TransientError` when the broker cannot be reached, :class:`PermissionDeniedError` when it
+    refuses the credentials and :class:`ConfigurationError` when it cannot serve (NATS without JetStream, say), each
+    within the connect timeout.
+    """
+
+    def __init__(self, driver: Driver, *, plugins: Iterable[object] = ()) -> None:
+        super().__init__()
+        self._connection = Connection(driver, load_hooks(plugins))
+        self._driver = driver
+
+    def __repr__(self) -> str:
+        return f"<Backend {self._driver.address}>"
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def open(self) -> Self:
+        """Connect and return self; ``async with`` does this.
+
+        :raises ClosedError: the backend was closed; make a new one.
+        """
+        if self.closed:
+            raise ClosedError("the backend was closed; connect again")
+        try:
+            with translating(self._driver, "connect"):
+                await self._driver.open(self._on_state)
+        except BaseException:
+            await self._driver.aclose()
+            raise
+        self._connection.phase = Phase.OPEN
+        return self
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """The promises that this backend makes."""
+        return self._driver.capabilities
+
+    @property
+    def native(self) -> object:
+        """The client library's own connection: for NATS its ``nats.aio.client.Client``."""
+        return self._driver.native
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message in bytes, headers included."""
+        self._connection.check_open()
+        return self._driver.max_payload
+
+    def publisher(self, options: PublisherOptions) -> Publisher:
+        """Return a publisher; nothing is sent to the broker before it is entered or used.
+
+        :raises ClosedError: the backend is not open.
+        """
+        self._connection.check_open()
+        publisher = Publisher(self._connection, options)
+        self._connection.users.add(publisher)
+        return publisher
+
+    def consumer(self, options: ConsumerOptions) -> Consumer:
+        """Return a consumer; nothing is sent to the broker before it is entered or subscribed.
+
+        :raises ClosedError: the backend is not open.
+        """
+        self._connection.check_open()
+        consumer = Consumer(self._connection, options)
+        self._connection.users.add(consumer)
+        return consumer
+
+    async def ensure_stream(self, options: StreamOptions, *, manage: Manage = "create") -> StreamOptions:
+        """Make sure that a stream exists which promises at least *options*; return what it is.
+
+        :raises ConflictError: it promises less, and *manage* is not ``update`` or mending would narrow the stream.
+        :raises NotFoundError: it is missing and *manage* is ``none``.
+        """
+        self._connection.check_open()
+        with translating(self._driver, f"open stream {options.name!r}"):
+            return await ensure_stream(self._driver, options, manage)
+
+    async def stream_info(self, name: str) -> StreamInfo:
+        """Return a stream's options and how much it holds.
+
+        :raises NotFoundError: there is no such stream.
+        """
+        self._connection.check_open()
+        with translating(self._driver, f"look up stream {name!r}"):
+            info = await self._driver.stream_info(name)
+        if info is None:
+            raise NotFoundError(f"no stream {name!r} on {self._driver.address}")
+        return info
+
+    async def delete_stream(self, name: str) -> bool:
+        """Delete a stream with its messages and consumers; False when there was none."""
+        self._connection.check_open()
+        with translating(self._driver, f"delete stream {name!r}"):
+            return await self._driver.delete_stream(name)
+
+    async def consumer_info(self, stream: str, name: str) -> ConsumerInfo:
+        """Return a consumer's options, how many messages it has before it and how many are without a verdict.
+
+        :raises NotFoundError: there is no such consumer.
+        """
+        self._connection.check_open()
+        with translating(self._driver, f"look up consumer {stream}/{name}"):
+            info = await self._driver.consumer_info(stream, name)
+        if info is None:
+            raise NotFoundError(f"no consumer {name!r} in stream {stream!r} on {self._driver.address}")
+        return info
+
+    async def delete_consumer(self, stream: str, name: str) -> bool:
+        """Delete a durable consumer and its position; False when there was none."""
+        self._connection.check_open()
+        with translating(self._driver, f"delete consumer {stream}/{name}"):
+            return await self._driver.delete_consumer(stream, name)
+
+    async def health(self) -> Health:
+        """Ask the broker for a sign of life and tell whether the subscriptions are served; never raises."""
+        consumers = [user for user in self._connection.users if isinstance(user, Consumer)]
+        served = [subscription.consuming for consumer in consumers for subscription in consumer.subscriptions]
+        consuming = all(served) if served else None
+        started = time.perf_counter()
+        try:
+            self._connection.check_open()
+            with translating(self._driver, "ping"):
+                async with asyncio.timeout(_PING_SECONDS):
+                    await self._driver.ping()
+        except PubSubError as error:
+            return Health(connected=False, consuming=False if served else None, latency=None, error=str(error))
+        return Health(connected=True, consuming=consuming, latency=time.perf_counter() - started)
+
+    async def _close(self) -> None:
+        opened = self._connection.phase is Phase.OPEN
+        self._connection.phase = Phase.CLOSED
+        if not opened:
+            return
+        consumers = [user for user in self._connection.users if isinstance(user, Consumer)]
+        publishers = [user for user in self._connection.users if isinstance(user, Publisher)]
+        try:
+            await asyncio.gather(*(consumer.aclose() for consumer in consumers))
+            results = await asyncio.gather(*(item.aclose() for item in publishers), return_exceptions=True)
+        finally:
+            await self._driver.aclose()
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    def _on_state(self, state: ConnectionState, error: Exception | None) -> None:
+        level = logging.INFO if state is ConnectionState.CONNECTED else logging.WARNING
+        logger.log(level, "%s is %s%s", self._driver.address, state.value, f": {error}" if error else "")
+        if self._connection.hooks.connection_changed is not None:
+            self._connection.hooks.connection_changed(address=self._driver.address, state=state, error=error)

@@ -1,0 +1,332 @@
+"""The interface between the portable layer and a backend: what the author of a backend writes.
+
+An application never sees these classes: it holds :class:`~pubsubkit.Backend`, ``Publisher``, ``Subscription`` and
+``Message``, which do once for all backends what every backend needs.  A driver is therefore small, and it
+
+* **must not** check arguments: subjects, names, options and payload sizes are valid when they get here;
+* **must not** retry: raise, or return, the error and let :attr:`Driver.error_table` say which are transient;
+* **must not** wrap errors: raise the native ones (or a ``PubSubError`` with a better message);
+* **must not** call hooks, log deliveries, add headers or make message ids;
+* **must not** guard against double settlement or use after close: the portable layer does;
+* **must not** change what exists on the broker unless told to (``update_*``, ``delete_*``).
+
+It **must** be safe to cancel at every ``await``: a cancelled :meth:`DriverSubscription.receive` leaves the message for
+the next call.  All methods run in one event loop and may run concurrently.  Constructors do no I/O.
+
+A distribution registers its driver class under the URL scheme::
+
+    [project.entry-points."pubsubkit.backends"]
+    redis = "pubsubkit_redis:RedisDriver"
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from pubsubkit.receipt import PublishReceipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from pubsubkit.errors import PubSubError
+    from pubsubkit.options import DeliverFrom, StreamOptions
+    from pubsubkit.url import BackendURL
+
+__all__ = [
+    "API_VERSION",
+    "Capability",
+    "ConnectionState",
+    "ConsumerInfo",
+    "ConsumerSpec",
+    "Delivery",
+    "Driver",
+    "DriverSubscription",
+    "MessageMetadata",
+    "OutgoingMessage",
+    "PublishReceipt",
+    "Settlement",
+    "StreamInfo",
+    "Verdict",
+]
+
+API_VERSION = 1
+"""The version of this interface; a driver class states the one it was written for as ``API_VERSION``."""
+
+
+class Capability(StrEnum):
+    """A promise that a backend may make; what it does not claim raises ``UnsupportedError``."""
+
+    HISTORY = "history"
+    """A consumer gets messages that were published before it existed."""
+    DURABLE = "durable"
+    """A named consumer resumes where it was."""
+    SURVIVES_RESTART = "survives_restart"
+    """Messages and positions in file storage outlive a clean restart of the broker."""
+    SURVIVES_CRASH = "survives_crash"
+    """Messages in file storage outlive the death of the broker's process."""
+    ACK_WAIT = "ack_wait"
+    """A message without a verdict is delivered again after ``ack_wait``."""
+    NAK = "nak"
+    NAK_DELAY = "nak_delay"
+    TERM = "term"
+    IN_PROGRESS = "in_progress"
+    CONFIRMED_ACK = "confirmed_ack"
+    """``ack(confirm=True)`` returns when the broker has recorded the ack."""
+    DELIVERY_COUNT = "delivery_count"
+    MAX_DELIVER = "max_deliver"
+    MAX_IN_FLIGHT = "max_in_flight"
+    COMPETE = "compete"
+    """Several members of one durable share its messages."""
+    FANOUT = "fanout"
+    """Each durable of a stream gets every message."""
+    ORDERING = "ordering"
+    """Messages of one publisher are first delivered in the order in which they were published."""
+    WILDCARDS = "wildcards"
+    HEADERS = "headers"
+    UNICODE_SUBJECTS = "unicode_subjects"
+    DEDUPLICATION = "deduplication"
+    """A message id is stored once within the stream's ``duplicate_window``."""
+    CROSS_PROCESS = "cross_process"
+    REMOTE = "remote"
+    """The broker has an address of its own, so that the connection to it can break."""
+
+
+class ConnectionState(StrEnum):
+    """What a driver reports of its connection."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    """Lost; the driver is trying to connect again."""
+    CLOSED = "closed"
+    """Gone for good."""
+
+
+class OutgoingMessage(NamedTuple):
+    """A message to publish; also what ``Publisher.publish_many`` takes, where a plain tuple does as well."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] | None = None
+    message_id: str | None = None
+    """Stored once within the stream's duplicate window; None for no de-duplication."""
+
+
+class MessageMetadata(NamedTuple):
+    """What the broker says of one delivery."""
+
+    num_delivered: int
+    """How often the message was delivered by this consumer, this time included: 1 for the first."""
+    timestamp: datetime
+    """When the broker stored the message, in UTC; the same at every delivery."""
+    subject: str
+    stream: str
+    consumer: str
+    sequence: int
+    """The message's number in its stream, from 1."""
+    message_id: str | None = None
+
+
+class Verdict(StrEnum):
+    """What a consumer says of a delivery."""
+
+    ACK = "ack"
+    NAK = "nak"
+    TERM = "term"
+    IN_PROGRESS = "in_progress"
+
+
+class Settlement(NamedTuple):
+    """A verdict with what belongs to it."""
+
+    verdict: Verdict
+    delay: float = 0.0
+    """For a nak: seconds before the redelivery."""
+    reason: str = ""
+    """For a term: why, in one line."""
+    confirm: bool = False
+    """For an ack: return only when the broker has recorded it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamInfo:
+    """A stream as it is on the broker."""
+
+    options: StreamOptions
+    messages: int
+    bytes: int
+    first_sequence: int
+    last_sequence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsumerSpec:
+    """A consumer as the broker keeps it; the fields are those of ``ConsumerOptions``."""
+
+    stream: str
+    name: str
+    durable: bool
+    filter_subject: str
+    """Empty for every message of the stream."""
+    ack_wait: float
+    max_deliver: int | None
+    max_in_flight: int
+    deliver_from: DeliverFrom
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsumerInfo:
+    """A consumer as it is on the broker."""
+
+    spec: ConsumerSpec
+    num_pending: int
+    """Messages that were never delivered yet."""
+    num_ack_pending: int
+    """Messages that were delivered and have no verdict."""
+
+
+class Delivery(ABC):
+    """One delivery of one message, as the driver received it.  ``headers`` and ``metadata`` may be parsed lazily."""
+
+    __slots__ = ()
+
+    subject: str
+    data: bytes
+
+    @property
+    @abstractmethod
+    def key(self) -> object:
+        """Hashable; the same for all deliveries of one message, such as its sequence number."""
+
+    @property
+    @abstractmethod
+    def headers(self) -> Mapping[str, str]:
+        """The publisher's headers only, without those that the broker or the driver added."""
+
+    @property
+    @abstractmethod
+    def metadata(self) -> MessageMetadata:
+        """What the broker says of this delivery."""
+
+    @abstractmethod
+    async def settle(self, settlement: Settlement) -> None:
+        """Tell the broker; with ``confirm`` return when it has recorded it.
+
+        Works as long as the driver is open, also after the subscription was closed.
+        """
+
+
+class DriverSubscription(ABC):
+    """One member of a consumer: asks the broker for messages and buffers them.
+
+    It must never hold, or have asked for, more messages than its buffer has room for, must not let a message's
+    ``ack_wait`` run out while the message waits in the buffer, and must ask the broker again after a lost connection.
+    """
+
+    @abstractmethod
+    async def receive(self) -> Delivery | None:
+        """Wait for the next delivery; None once :meth:`aclose` has begun.
+
+        It asks the broker for more only when it is called, so that a member which does not come back for more does
+        not hoard.  Cancelling it loses nothing.  When the broker will send no more (the consumer was deleted, say)
+        it raises: it never ends quietly and never waits for ever.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Stop asking, give every buffered delivery back so that others get it at once, and let all verdicts reach
+        the broker.  Called once; wakes a blocked :meth:`receive`; bounded in time, also when the broker is gone.
+        """
+
+    @property
+    def consuming(self) -> bool:
+        """Whether, as far as this side can tell, the broker is serving this member."""
+        return True
+
+
+class Driver(ABC):
+    """One connection to a broker."""
+
+    API_VERSION: ClassVar[int] = API_VERSION
+    OPTIONS: ClassVar[type[Any]]
+    """A frozen dataclass of :func:`pubsubkit.params.param` fields: the parameters of the URL."""
+    MODIFIERS: ClassVar[frozenset[str]] = frozenset()
+    """What may follow the scheme: ``frozenset({"tls"})`` allows ``scheme+tls://``."""
+
+    capabilities: frozenset[Capability]
+    error_table: Mapping[type[Exception], type[PubSubError]]
+    """Native exception → portable class; the nearest base class in the table counts, what is not in it becomes a
+    plain ``PubSubError``.  ``TransientError`` marks what the portable layer may try again."""
+    address: str
+    """The broker for messages and logs, without secrets."""
+    max_payload: int
+    """The largest message in bytes, headers included; valid once open."""
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: BackendURL, options: Any) -> Self:
+        """Make a driver from a parsed URL and an instance of :attr:`OPTIONS`."""
+
+    @property
+    @abstractmethod
+    def native(self) -> object:
+        """The client library's own connection, for what the portable API does not offer."""
+
+    @abstractmethod
+    async def open(self, on_state: Callable[[ConnectionState, Exception | None], None]) -> None:
+        """Connect, or raise within the connect timeout; *on_state* is to be called at each change afterwards."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Release everything; all subscriptions are closed already.  Also called when :meth:`open` failed."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Make one round trip to the broker, or raise."""
+
+    @abstractmethod
+    async def stream_info(self, name: str) -> StreamInfo | None:
+        """The stream, or None when there is none."""
+
+    @abstractmethod
+    async def create_stream(self, options: StreamOptions) -> None:
+        """Create it; when it exists with the same options do nothing, with others raise ``ConflictError``."""
+
+    @abstractmethod
+    async def update_stream(self, options: StreamOptions) -> None:
+        """Give the existing stream these options, and leave alone what ``StreamOptions`` cannot express."""
+
+    @abstractmethod
+    async def delete_stream(self, name: str) -> bool:
+        """Delete it with its messages and consumers; False when there was none."""
+
+    @abstractmethod
+    async def consumer_info(self, stream: str, name: str) -> ConsumerInfo | None:
+        """The consumer, or None when there is none."""
+
+    @abstractmethod
+    async def create_consumer(self, spec: ConsumerSpec) -> None:
+        """Create it; when it exists with the same spec do nothing, with another raise ``ConflictError``."""
+
+    @abstractmethod
+    async def update_consumer(self, spec: ConsumerSpec) -> None:
+        """Give the existing consumer this spec, all but ``deliver_from``; its position stays."""
+
+    @abstractmethod
+    async def delete_consumer(self, stream: str, name: str) -> bool:
+        """Delete it; False when there was none."""
+
+    @abstractmethod
+    async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
+        """Store *messages* in their order and return one outcome for each: its receipt, or the error.
+
+        Returns within *timeout* seconds; what was not confirmed by then gets a transient error.  Calls that start one
+        after the other are stored one after the other.  It may raise when the same error befell all of them.
+        """
+
+    @abstractmethod
+    async def subscribe(self, spec: ConsumerSpec, buffer: int) -> DriverSubscription:
+        """Join the existing consumer *spec* as a member with a buffer of *buffer* messages."""

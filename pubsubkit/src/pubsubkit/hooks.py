@@ -1,0 +1,137 @@
+"""Calls the hooks: one plain function per hook that has listeners, None for the others.
+
+Asking pluggy on every message would cost about a microsecond even with no plugin installed, so the implementations
+are looked up once, when a backend opens, and the message path tests an attribute for None.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from pubsubkit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import pluggy
+
+__all__ = ["Hooks", "load_hooks"]
+
+logger = logging.getLogger("pubsubkit.hooks")
+
+_GROUP = "pubsubkit.plugins"
+_Implementation = tuple[str, "Callable[..., Any]", "tuple[str, ...]"]
+
+
+class Hooks:
+    """The compiled hooks of one backend; without a plugin all are None."""
+
+    __slots__ = ("before_send", "connection_changed", "published", "received", "retrying", "settled")
+
+    before_send: Callable[..., Mapping[str, str]] | None
+    published: Callable[..., None] | None
+    retrying: Callable[..., None] | None
+    received: Callable[..., None] | None
+    settled: Callable[..., None] | None
+    connection_changed: Callable[..., None] | None
+
+    def __init__(self, manager: pluggy.PluginManager | None = None) -> None:
+        for name in self.__slots__:
+            found = _implementations(manager, name) if manager else ()
+            call = _merge_headers if name == "before_send" else _notify
+            setattr(self, name, partial(call, found) if found else None)
+
+
+def load_hooks(plugins: Iterable[object] = ()) -> Hooks:
+    """Compile the hooks of the installed plugins and of *plugins*.
+
+    :raises ConfigurationError: one of *plugins* has a misspelt or async hook.  An installed plugin with such a fault,
+        or one that fails to import, is left out with a warning in the log.
+    """
+    installed = () if os.environ.get("PUBSUBKIT_DISABLE_PLUGINS") == "1" else _installed_plugins()
+    given = tuple(plugins)
+    if not installed and not given:
+        return Hooks()
+    manager = _new_manager()
+    for name, plugin in installed:
+        try:
+            _register(manager, plugin, name)
+        except ConfigurationError as error:
+            logger.warning("plugin left out: %s", error)
+    for plugin in given:
+        _register(manager, plugin, None)
+    return Hooks(manager)
+
+
+def _new_manager() -> pluggy.PluginManager:
+    import pluggy
+
+    from pubsubkit import hookspecs
+
+    manager = pluggy.PluginManager("pubsubkit")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _register(manager: pluggy.PluginManager, plugin: object, name: str | None) -> None:
+    """Register *plugin* after trying it on a manager of its own: a faulty one must leave no trace in *manager*."""
+    import pluggy
+
+    trial = _new_manager()
+    label = name or type(plugin).__qualname__
+    try:
+        trial.register(plugin, name)
+        trial.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        raise ConfigurationError(f"plugin {label}: {error}") from error
+    for caller in trial.get_hookcallers(plugin) or ():
+        if any(inspect.iscoroutinefunction(implementation.function) for implementation in caller.get_hookimpls()):
+            raise ConfigurationError(f"plugin {label}: {caller.name} is async; hooks are plain functions")
+    manager.register(plugin, name)
+
+
+@lru_cache(maxsize=1)
+def _installed_plugins() -> tuple[tuple[str, object], ...]:
+    from importlib.metadata import entry_points
+
+    found: list[tuple[str, object]] = []
+    for entry in entry_points(group=_GROUP):
+        distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+        try:
+            found.append((entry.name, entry.load()))
+        except Exception as error:  # noqa: BLE001 - one broken plugin must not stop an application
+            logger.warning("plugin %r (%s) left out: %s: %s", entry.name, distribution, type(error).__name__, error)
+    return tuple(found)
+
+
+def _implementations(manager: pluggy.PluginManager, name: str) -> tuple[_Implementation, ...]:
+    found = getattr(manager.hook, f"pubsubkit_{name}").get_hookimpls()
+    return tuple((item.plugin_name, item.function, tuple(item.argnames)) for item in reversed(found))
+
+
+def _call(implementation: _Implementation, values: Mapping[str, Any]) -> Any:
+    plugin, function, names = implementation
+    try:
+        return function(*[values[name] for name in names])
+    except Exception:
+        logger.exception("plugin %s failed in a hook", plugin)
+        return None
+
+
+def _notify(implementations: Sequence[_Implementation], **values: Any) -> None:
+    for implementation in implementations:
+        _call(implementation, values)
+
+
+def _merge_headers(implementations: Sequence[_Implementation], **values: Any) -> dict[str, str]:
+    added: dict[str, str] = {}
+    for implementation in implementations:
+        result = _call(implementation, values)
+        if isinstance(result, Mapping):
+            added = {**result, **added}
+    return added

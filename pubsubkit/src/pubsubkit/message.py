@@ -1,0 +1,146 @@
+"""A received message and its settlement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, final
+
+from pubsubkit.driver import Capability, MessageMetadata, Settlement, Verdict
+from pubsubkit.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pubsubkit.driver import Delivery
+    from pubsubkit.options import ConsumerOptions
+
+__all__ = ["Message"]
+
+_ACK = Settlement(Verdict.ACK)
+_CONFIRMED_ACK = Settlement(Verdict.ACK, confirm=True)
+_IN_PROGRESS = Settlement(Verdict.IN_PROGRESS)
+
+
+class Settler(Protocol):
+    """What a message needs of the subscription that received it."""
+
+    @property
+    def options(self) -> ConsumerOptions:
+        """The consumer's options."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether unsettled messages were given back."""
+
+    def require(self, capability: Capability) -> None:
+        """Raise :class:`UnsupportedError` when the backend does not have *capability*."""
+
+    async def settle(self, message: Message, settlement: Settlement) -> None:
+        """Hand a verdict to the broker."""
+
+
+@final
+class Message:
+    """One delivery of a message.
+
+    Give one verdict per message: :meth:`ack`, :meth:`nak`, :meth:`nak_with_delay` or :meth:`term`.  The first verdict
+    wins and returns True; later ones do nothing and return False.  A verdict on a message that the subscription has
+    given back (it was closed) also returns False.
+
+    All verdicts raise :class:`UnsupportedError` when the backend does not have the verdict, and
+    :class:`TransientError` when it could not be handed to the broker: the message is then without a verdict again.
+    A verdict that is cancelled may or may not have reached the broker; it can be given again.
+    """
+
+    __slots__ = ("_settled", "_subscription", "data", "delivery", "subject")
+
+    data: bytes
+    """The payload."""
+    subject: str
+    """The full subject, prefix included."""
+
+    def __init__(self, delivery: Delivery, subscription: Settler) -> None:
+        self.data = delivery.data
+        self.subject = delivery.subject
+        self.delivery = delivery
+        self._subscription = subscription
+        self._settled = False
+
+    def __repr__(self) -> str:
+        meta = self.metadata
+        place = f"stream={meta.stream!r} sequence={meta.sequence} num_delivered={meta.num_delivered}"
+        return f"<Message {self.subject!r} {len(self.data)} bytes {place}>"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that the publisher set, exactly as they were; empty when there are none."""
+        return self.delivery.headers
+
+    @property
+    def metadata(self) -> MessageMetadata:
+        """Number of deliveries, time, stream, consumer and sequence of this delivery."""
+        return self.delivery.metadata
+
+    @property
+    def settled(self) -> bool:
+        """Whether a verdict was given, or the message was given back."""
+        return self._settled
+
+    async def ack(self, *, confirm: bool = False) -> bool:
+        """The message was processed: do not deliver it again.
+
+        :param confirm: return only when the broker has recorded it.  Without it the ack is on its way when this
+            returns, and closing the subscription waits for it; a crash before may deliver the message again.
+        """
+        if confirm:
+            self._subscription.require(Capability.CONFIRMED_ACK)
+            return await self._settle(_CONFIRMED_ACK)
+        return await self._settle(_ACK)
+
+    async def nak(self) -> bool:
+        """The message was not processed: deliver it again, at once or after the consumer's ``backoff``."""
+        delays = self._subscription.options.backoff
+        if delays:
+            return await self.nak_with_delay(delays[min(self.metadata.num_delivered, len(delays)) - 1])
+        self._subscription.require(Capability.NAK)
+        return await self._settle(Settlement(Verdict.NAK))
+
+    async def nak_with_delay(self, seconds: float) -> bool:
+        """The message was not processed: deliver it again after *seconds*; 0 is at once.
+
+        :raises InvalidArgumentError: *seconds* is negative or not a finite number.
+        """
+        if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+            raise InvalidArgumentError(f"delay {seconds!r}: expected seconds of at least 0")
+        self._subscription.require(Capability.NAK_DELAY if seconds else Capability.NAK)
+        return await self._settle(Settlement(Verdict.NAK, delay=seconds))
+
+    async def term(self, reason: str = "") -> bool:
+        """The message can never be processed: do not deliver it again.
+
+        :param reason: one line that operators see where the broker reports it.
+        """
+        self._subscription.require(Capability.TERM)
+        return await self._settle(Settlement(Verdict.TERM, reason=" ".join(reason.split())))
+
+    async def in_progress(self) -> bool:
+        """The message is still being processed: ``ack_wait`` begins anew.  False when it is settled already."""
+        self._subscription.require(Capability.IN_PROGRESS)
+        if self._settled or self._subscription.closed:
+            return False
+        await self._subscription.settle(self, _IN_PROGRESS)
+        return True
+
+    def seal(self) -> None:
+        """Let later verdicts do nothing: the subscription gives the message back."""
+        self._settled = True
+
+    async def _settle(self, settlement: Settlement) -> bool:
+        if self._settled or self._subscription.closed:
+            return False
+        self._settled = True
+        try:
+            await self._subscription.settle(self, settlement)
+        except BaseException:
+            self._settled = False
+            raise
+        return True

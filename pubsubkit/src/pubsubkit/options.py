@@ -1,0 +1,263 @@
+"""What an application says of its streams, publishers and consumers.
+
+All options are frozen, keyword-only and checked on construction; all problems of one object come in one
+:class:`InvalidArgumentError`.  Times are in seconds, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+from pubsubkit.errors import InvalidArgumentError
+from pubsubkit.retry import Backoff
+from pubsubkit.subjects import check_filter, check_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["ConsumerOptions", "DeliverFrom", "Manage", "PublisherOptions", "Storage", "StreamOptions"]
+
+DeliverFrom = Literal["all", "new", "last"] | int | datetime
+"""Where a new consumer starts: at the first message stored, after the last one, at the last one, at a sequence
+number (from 1), or at the first message stored at or after an aware datetime."""
+
+Manage = Literal["create", "update", "none"]
+"""What opening may do to the broker: create what is missing, also widen what exists, or nothing at all."""
+
+
+class Storage(StrEnum):
+    """Where a stream keeps its messages."""
+
+    MEMORY = "memory"
+    """In the broker's memory: gone when the broker stops."""
+    FILE = "file"
+    """On the broker's disk: there again after a restart."""
+
+
+class _Problems:
+    """Collects what is wrong with one options object."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def check(self, good: bool, text: str) -> None:
+        if not good:
+            self.found.append(text)
+
+    def call(self, name: str, check: Callable[[str], object], value: str) -> None:
+        try:
+            check(value)
+        except InvalidArgumentError as error:
+            self.found.append(f"{name}: {error}")
+
+    def name(self, field: str, value: object) -> None:
+        good = isinstance(value, str) and re.fullmatch(r"[^\s.*>/\\\x00-\x1f\x7f]{1,255}", value) is not None
+        self.check(good, f"{field}={value!r}: expected a name without blanks and . * > / \\")
+
+    def positive(self, **values: object) -> None:
+        for field, value in values.items():
+            good = value is None or (_number(value) and value > 0)  # type: ignore[operator]
+            self.check(good, f"{field}={value!r}: expected a number above 0")
+
+    def whole(self, lowest: int, **values: object) -> None:
+        for field, value in values.items():
+            good = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= lowest)
+            self.check(good, f"{field}={value!r}: expected a whole number of at least {lowest}")
+
+    def one_of(self, field: str, value: object, allowed: Sequence[str]) -> None:
+        self.check(value in allowed, f"{field}={value!r}: expected one of {', '.join(allowed)}")
+
+    def report(self, options: object) -> None:
+        if self.found:
+            raise InvalidArgumentError(f"bad {type(options).__name__}: " + "; ".join(self.found))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """A stream: which subjects it holds, where, and for how long.
+
+    Retention is by limits: a message stays until a limit pushes it out, whether it was consumed or not.
+
+    :param name: letters, digits, ``-``, ``_`` and the like; no blanks and none of ``. * > / \\``.
+    :param subjects: filters of the subjects it holds; ``("{name}.>",)`` when empty.
+    :param storage: memory or file; fixed for the life of the stream.
+    :param max_messages: how many messages it keeps; None for no limit.
+    :param max_bytes: how many bytes it keeps; None for no limit.
+    :param max_age: seconds a message is kept; None for no limit.
+    :param max_message_size: the largest message in bytes, headers included; None for the broker's own limit.
+    :param duplicate_window: seconds in which a message id is stored once only; None for the broker's default, 120.
+    :param replicas: copies in a cluster.
+    :param discard: at a limit, ``"old"`` drops the oldest message and ``"new"`` refuses the new one.
+    :raises InvalidArgumentError: a field is out of its range.
+    """
+
+    name: str
+    subjects: tuple[str, ...] = ()
+    storage: Storage = Storage.MEMORY
+    max_messages: int | None = None
+    max_bytes: int | None = None
+    max_age: float | None = None
+    max_message_size: int | None = None
+    duplicate_window: float | None = None
+    replicas: int = 1
+    discard: Literal["old", "new"] = "old"
+
+    def __post_init__(self) -> None:
+        problems = _Problems()
+        problems.name("name", self.name)
+        if isinstance(self.subjects, str):
+            object.__setattr__(self, "subjects", (self.subjects,))
+        object.__setattr__(self, "subjects", tuple(self.subjects) or (f"{self.name}.>",))
+        for subject in self.subjects:
+            problems.call("subjects", check_filter, subject)
+        _coerce_storage(self, problems)
+        problems.whole(1, max_messages=self.max_messages, max_bytes=self.max_bytes, replicas=self.replicas)
+        problems.whole(1, max_message_size=self.max_message_size)
+        problems.positive(max_age=self.max_age, duplicate_window=self.duplicate_window)
+        problems.one_of("discard", self.discard, ("old", "new"))
+        window_fits = self.max_age is None or self.duplicate_window is None or self.duplicate_window <= self.max_age
+        problems.check(window_fits, "duplicate_window is longer than max_age")
+        problems.report(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublisherOptions:
+    """A publisher into one stream, which is created on opening when it is missing.
+
+    :param stream_name: the stream; short for ``stream=StreamOptions(name=…, subjects=…, storage=…)``.
+    :param subject_prefix: put with a dot before every subject that is published; the stream then holds
+        ``{subject_prefix}.>``, else ``{stream_name}.>``.
+    :param retry_attempts: how many times a publish is tried again after a :class:`TransientError`; 0 = none.  All
+        attempts carry one message id, so that the broker stores the message once.
+    :param storage: where a missing stream is created.
+    :param on_publish: called once per publish with the full subject, the error or None, and the latency in seconds.
+        It must not block; what it raises is logged.
+    :param stream: the stream with all its limits, in place of ``stream_name`` and ``storage``.
+    :param manage: what opening may do to the stream.
+    :param timeout: seconds that one attempt waits for the broker's confirmation.
+    :param retry_backoff: the waits between attempts.
+    :param window: how many messages of ``publish_soon`` and ``publish_many`` may wait for confirmation.
+    :raises InvalidArgumentError: a field is out of its range.
+    """
+
+    stream_name: str = ""
+    subject_prefix: str = ""
+    retry_attempts: int = 0
+    storage: Storage = Storage.MEMORY
+    on_publish: Callable[[str, BaseException | None, float], object] | None = None
+    stream: StreamOptions | None = None
+    manage: Manage = "create"
+    timeout: float = 5.0
+    retry_backoff: Backoff = Backoff()
+    window: int = 256
+
+    def __post_init__(self) -> None:
+        problems = _Problems()
+        _resolve_stream(self, problems)
+        if self.subject_prefix:
+            problems.call("subject_prefix", check_subject, self.subject_prefix)
+        problems.whole(0, retry_attempts=self.retry_attempts)
+        problems.whole(1, window=self.window)
+        problems.positive(timeout=self.timeout)
+        problems.one_of("manage", self.manage, ("create", "update", "none"))
+        problems.check(self.on_publish is None or callable(self.on_publish), "on_publish is not callable")
+        problems.report(self)
+
+    @property
+    def stream_options(self) -> StreamOptions:
+        """The stream this publisher needs, with what ``stream_name`` and ``storage`` are short for spelt out."""
+        space = self.subject_prefix or self.stream_name
+        return self.stream or StreamOptions(name=self.stream_name, subjects=(f"{space}.>",), storage=self.storage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsumerOptions:
+    """A consumer of one stream.
+
+    :param stream_name: the stream; created with the subjects ``{stream_name}.>`` when it is missing, else unchanged.
+    :param consumer_name: the durable consumer's name: its position outlives every connection, and all who use the
+        name share its messages.  Empty for an ephemeral consumer, which leaves nothing behind.
+    :param filter_subject: which messages; empty for all of the stream.
+    :param channel_buf_size: the most messages that wait in the local buffer or are on their way to it.
+    :param storage: where a missing stream is created.
+    :param stream: the stream with all its limits, in place of ``stream_name`` and ``storage``.
+    :param ack_wait: seconds after which a message without a verdict is delivered again.
+    :param max_deliver: how often a message is delivered at the most; None for no limit.
+    :param backoff: seconds that a plain ``nak()`` waits before the first, second, … redelivery; the last one serves
+        all later ones.  Empty: at once.
+    :param deliver_from: where a new consumer starts; one that exists goes on where it was.
+    :param max_in_flight: the most messages without a verdict, over all members of the consumer.
+    :param manage: what opening may do to the stream and the consumer.
+    :raises InvalidArgumentError: a field is out of its range.
+    """
+
+    stream_name: str = ""
+    consumer_name: str = ""
+    filter_subject: str = ""
+    channel_buf_size: int = 100
+    storage: Storage = Storage.MEMORY
+    stream: StreamOptions | None = None
+    ack_wait: float = 30.0
+    max_deliver: int | None = None
+    backoff: tuple[float, ...] = ()
+    deliver_from: DeliverFrom = "all"
+    max_in_flight: int = 1000
+    manage: Manage = "create"
+
+    def __post_init__(self) -> None:
+        problems = _Problems()
+        _resolve_stream(self, problems)
+        if self.consumer_name:
+            problems.name("consumer_name", self.consumer_name)
+        if self.filter_subject:
+            problems.call("filter_subject", check_filter, self.filter_subject)
+        problems.whole(1, channel_buf_size=self.channel_buf_size, max_deliver=self.max_deliver)
+        problems.whole(1, max_in_flight=self.max_in_flight)
+        problems.positive(ack_wait=self.ack_wait)
+        object.__setattr__(self, "backoff", tuple(self.backoff))
+        good = all(_number(delay) and delay >= 0 for delay in self.backoff)
+        problems.check(good, f"backoff={self.backoff!r}: expected seconds of at least 0")
+        problems.one_of("manage", self.manage, ("create", "update", "none"))
+        _check_deliver_from(self.deliver_from, problems)
+        problems.report(self)
+
+    @property
+    def stream_options(self) -> StreamOptions:
+        """The stream that is created when it is missing."""
+        return self.stream or StreamOptions(name=self.stream_name, storage=self.storage)
+
+
+def _coerce_storage(options: StreamOptions | PublisherOptions | ConsumerOptions, problems: _Problems) -> None:
+    try:
+        object.__setattr__(options, "storage", Storage(options.storage))
+    except ValueError:
+        problems.one_of("storage", options.storage, tuple(Storage))
+
+
+def _resolve_stream(options: PublisherOptions | ConsumerOptions, problems: _Problems) -> None:
+    _coerce_storage(options, problems)
+    if options.stream is None:
+        problems.name("stream_name", options.stream_name)
+        return
+    same = options.stream_name in ("", options.stream.name)
+    problems.check(same, f"stream_name={options.stream_name!r} and stream={options.stream.name!r} differ; give one")
+    object.__setattr__(options, "stream_name", options.stream.name)
+
+
+def _check_deliver_from(value: object, problems: _Problems) -> None:
+    if isinstance(value, datetime):
+        problems.check(value.tzinfo is not None, f"deliver_from={value!r}: expected a datetime with a time zone")
+    elif isinstance(value, str):
+        problems.one_of("deliver_from", value, ("all", "new", "last"))
+    else:
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        problems.check(good, f"deliver_from={value!r}: expected all, new, last, a sequence from 1 or a datetime")

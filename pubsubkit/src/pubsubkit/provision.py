@@ -1,0 +1,142 @@
+"""Creates what is missing on the broker, and never narrows or rewrites what exists.
+
+An existing stream must promise at least what is asked: hold the subjects, be as durable, have the limits that were
+given.  An existing consumer must be the same in all that was given.  What differs is reported as a
+:class:`ConflictError` with the differences, or mended under ``manage="update"`` as long as nothing is narrowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from pubsubkit.errors import ConflictError, InvalidArgumentError, NotFoundError
+from pubsubkit.options import Storage
+from pubsubkit.subjects import covers, overlap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pubsubkit.driver import ConsumerSpec, Driver
+    from pubsubkit.options import Manage, StreamOptions
+
+__all__ = ["check_filter_reaches", "ensure_consumer", "ensure_stream", "find_stream"]
+
+_LIMITS = ("max_messages", "max_bytes", "max_age", "max_message_size")
+_CONSUMER_FIELDS = ("filter_subject", "ack_wait", "max_deliver", "max_in_flight")
+_KEEP = "; change one of them, or open with manage='none' to use it as it is"
+
+
+async def find_stream(driver: Driver, name: str) -> StreamOptions:
+    """Return the options of an existing stream.
+
+    :raises NotFoundError: there is none.
+    """
+    info = await driver.stream_info(name)
+    if info is None:
+        raise NotFoundError(f"no stream {name!r} on {driver.address}")
+    return info.options
+
+
+async def ensure_stream(driver: Driver, wanted: StreamOptions, manage: Manage) -> StreamOptions:
+    """Make sure that the stream exists and promises at least *wanted*; return what it is.
+
+    :raises NotFoundError: it is missing and *manage* is ``none``.
+    :raises ConflictError: it promises less than *wanted*, and *manage* is ``create`` or mending would narrow it.
+    """
+    if manage == "none":
+        return await find_stream(driver, wanted.name)
+    info = await driver.stream_info(wanted.name)
+    if info is None:
+        try:
+            await driver.create_stream(wanted)
+        except ConflictError:
+            # Lost a race against another creator, or it overlaps a stream of another name.
+            if await driver.stream_info(wanted.name) is None:
+                raise
+        found = await find_stream(driver, wanted.name)
+    else:
+        found = info.options
+    missing = _stream_gaps(wanted, found)
+    if not missing:
+        return found
+    wider = _widened(wanted, found)
+    left = _stream_gaps(wanted, wider)
+    if manage != "update" or left:
+        raise ConflictError(f"stream {wanted.name!r} exists with another configuration: {'; '.join(missing)}{_KEEP}")
+    await driver.update_stream(wider)
+    return await find_stream(driver, wanted.name)
+
+
+async def ensure_consumer(driver: Driver, wanted: ConsumerSpec, manage: Manage) -> ConsumerSpec:
+    """Make sure that the durable consumer exists as *wanted*, but for where it started; return what it is.
+
+    :raises NotFoundError: it is missing and *manage* is ``none``.
+    :raises ConflictError: it differs, and *manage* is ``create``.
+    """
+    info = await driver.consumer_info(wanted.stream, wanted.name)
+    if info is None:
+        if manage == "none":
+            raise NotFoundError(f"no consumer {wanted.name!r} in stream {wanted.stream!r} on {driver.address}")
+        try:
+            await driver.create_consumer(wanted)
+        except ConflictError:
+            info = await driver.consumer_info(wanted.stream, wanted.name)
+            if info is None:
+                raise
+    if info is None or manage == "none":
+        return info.spec if info else wanted
+    different = _differences(wanted, info.spec, _CONSUMER_FIELDS)
+    if different and manage == "create":
+        name = f"{wanted.stream}/{wanted.name}"
+        raise ConflictError(f"consumer {name!r} exists with another configuration: {'; '.join(different)}{_KEEP}")
+    if different:
+        await driver.update_consumer(wanted)
+    return wanted
+
+
+def check_filter_reaches(pattern: str, stream: StreamOptions) -> None:
+    """Refuse a filter that can never select a message of *stream*; brokers accept it and stay silent.
+
+    :raises InvalidArgumentError: *pattern* and the stream's subjects have no subject in common.
+    """
+    if pattern and not any(overlap(pattern, subject) for subject in stream.subjects):
+        held = ", ".join(stream.subjects)
+        raise InvalidArgumentError(
+            f"filter {pattern!r} can match nothing in stream {stream.name!r}, which holds {held}; "
+            "change the filter, or give the stream's subjects with stream=StreamOptions(...)"
+        )
+
+
+def _uncovered(wanted: StreamOptions, found: StreamOptions) -> list[str]:
+    return [want for want in wanted.subjects if not any(covers(have, want) for have in found.subjects)]
+
+
+def _stream_gaps(wanted: StreamOptions, found: StreamOptions) -> list[str]:
+    gaps = []
+    if missing := _uncovered(wanted, found):
+        gaps.append(f"subjects: {', '.join(missing)} wanted, it holds {', '.join(found.subjects)}")
+    if wanted.storage is Storage.FILE and found.storage is not Storage.FILE:
+        gaps.append("storage: file wanted, it is memory")
+    if wanted.replicas > found.replicas:
+        gaps.append(f"replicas: {wanted.replicas} wanted, it has {found.replicas}")
+    given = [name for name in (*_LIMITS, "duplicate_window") if getattr(wanted, name) is not None]
+    if any(getattr(wanted, name) for name in ("max_messages", "max_bytes")):
+        given.append("discard")
+    return gaps + _differences(wanted, found, given)
+
+
+def _differences(wanted: object, found: object, fields: Iterable[str]) -> list[str]:
+    pairs = ((name, getattr(wanted, name), getattr(found, name)) for name in fields)
+    return [f"{name}: {want!r} wanted, it is {have!r}" for name, want, have in pairs if want != have]
+
+
+def _widened(wanted: StreamOptions, found: StreamOptions) -> StreamOptions:
+    """*found* with everything of *wanted* that keeps more messages than before."""
+    changes: dict[str, object] = {"subjects": found.subjects + tuple(_uncovered(wanted, found))}
+    for name in (*_LIMITS, "duplicate_window"):
+        want, have = getattr(wanted, name), getattr(found, name)
+        if want is not None and have is not None and want > have:
+            changes[name] = want
+    changes["replicas"] = max(wanted.replicas, found.replicas)
+    return dataclasses.replace(found, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,339 @@
+"""The portable publisher."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Self, final
+
+from pubsubkit.closing import Closing
+from pubsubkit.driver import Capability, OutgoingMessage, PublishReceipt
+from pubsubkit.errors import (
+    ClosedError,
+    InvalidArgumentError,
+    NotFoundError,
+    PublishBatchError,
+    PubSubError,
+    UnsupportedError,
+)
+from pubsubkit.payload import check_data, check_headers, check_message_id, check_size
+from pubsubkit.provision import ensure_stream, find_stream
+from pubsubkit.sender import Sender
+from pubsubkit.subjects import check_subject, matches
+from pubsubkit.translate import translating
+from pubsubkit.window import PublishFuture, Window
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+    from types import TracebackType
+
+    from pubsubkit.connection import Connection
+    from pubsubkit.options import PublisherOptions, StreamOptions
+    from pubsubkit.sender import Outcome
+
+    Payload = bytes | bytearray | memoryview
+    Publishable = OutgoingMessage | tuple[str, bytes] | tuple[str, bytes, Mapping[str, str] | None]
+
+__all__ = ["Publisher"]
+
+logger = logging.getLogger("pubsubkit.publisher")
+
+_BATCH = 64
+_SUBJECTS_KEPT = 4096
+
+
+class _Batch:
+    """Messages of ``publish_soon`` that go to the driver together."""
+
+    __slots__ = ("futures", "messages", "started", "window")
+
+    def __init__(self, window: Window) -> None:
+        self.messages: list[OutgoingMessage] = []
+        self.futures: list[PublishFuture] = []
+        self.started = time.perf_counter()
+        self.window = window
+
+
+@final
+class Publisher(Closing):
+    """Publishes into one stream.  Made by :meth:`Backend.publisher`; use it as an async context manager.
+
+    Entering creates or checks the stream; without ``async with`` the first publish does.  Leaving waits for every
+    message of :meth:`publish_soon`.
+
+    All publishing methods raise :class:`InvalidArgumentError` for a subject, payload or header that cannot be
+    published (see :mod:`pubsubkit.subjects`; payload and headers together must fit ``Backend.max_payload`` bytes),
+    :class:`NotFoundError` when the stream does not hold the subject, :class:`StreamFullError`,
+    :class:`PermissionDeniedError`, :class:`TransientError` when the last attempt was not confirmed in time (the
+    message may have been stored), and :class:`ClosedError` after :meth:`aclose`.
+    """
+
+    def __init__(self, connection: Connection, options: PublisherOptions) -> None:
+        super().__init__()
+        self.options = options
+        self._connection = connection
+        self._driver = connection.driver
+        self._sender = Sender(connection.driver, connection.hooks, options)
+        self._window = Window(options.window)
+        self._stream: StreamOptions | None = None
+        self._opening = asyncio.Lock()
+        self._full_subjects: dict[str, str] = {}
+        self._batch: _Batch | None = None
+        self._backlog = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: list[PublishFuture] = []
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.aclose()
+        except PublishBatchError as failure:
+            if error is None:
+                raise
+            logger.error("publisher of stream %s: %s", self.options.stream_name, failure)  # noqa: TRY400
+
+    async def publish(
+        self, subject: str, data: Payload, *, headers: Mapping[str, str] | None = None, message_id: str | None = None
+    ) -> PublishReceipt:
+        """Publish one message and return when the broker has stored it.
+
+        :param subject: where to; ``subject_prefix`` and a dot are put before it.
+        :param data: the payload.
+        :param headers: text to text, carried exactly or refused.
+        :param message_id: stored once within the stream's duplicate window; a repeat returns ``duplicate=True``.
+        :raises PubSubError: see the class.  Cancelling leaves the message stored whole or not at all.
+        """
+        started = time.perf_counter()
+        message = await self._prepare(OutgoingMessage(subject, data, headers, message_id), started)
+        if self._backlog:
+            # Messages of publish_soon have not been handed over yet: queue up behind them.
+            await self._window.acquire()
+            return await self._enqueue(message, self._window)
+        outcome = (await self._sender.deliver((message,), started))[0]
+        if isinstance(outcome, PubSubError):
+            raise outcome
+        return outcome
+
+    async def publish_soon(
+        self, subject: str, data: Payload, *, headers: Mapping[str, str] | None = None, message_id: str | None = None
+    ) -> asyncio.Future[PublishReceipt]:
+        """Take one message for publishing; return a future of its receipt.
+
+        Waits only for room: at most ``options.window`` messages are unconfirmed at a time.  Messages are sent in the
+        order of the calls; one that is tried again may land after its successors.  A failure that nobody looked at in
+        the future is raised by :meth:`flush` and :meth:`aclose`.
+
+        :raises PubSubError: see the class; broker errors come in the future.  Cancelling before it returns publishes
+            nothing; cancelling the future does not recall the message.
+        """
+        message = await self._prepare(OutgoingMessage(subject, data, headers, message_id), time.perf_counter())
+        await self._window.acquire()
+        return self._enqueue(message, self._window)
+
+    async def publish_many(
+        self, messages: Iterable[Publishable] | AsyncIterable[Publishable], *, window: int | None = None
+    ) -> list[PublishReceipt]:
+        """Publish all of *messages* in order and return their receipts when all are stored.
+
+        :param messages: ``(subject, data)``, ``(subject, data, headers)`` or :class:`OutgoingMessage`, from an
+            iterable or async iterable of any length.
+        :param window: how many may be unconfirmed at a time; None for ``options.window``.
+        :raises PublishBatchError: one failed.  No more are taken after the first failure; the error says of each
+            message that was taken whether it was stored.  Cancelling leaves those that were taken under way.
+        """
+        room = self._window if window is None else Window(window)
+        pending: deque[PublishFuture | PubSubError] = deque()
+        outcomes: list[Outcome] = []
+        async with aclosing(_each(messages)) as items:
+            async for item in items:
+                pending.append(await self._take(item, room))
+                while pending and _is_done(pending[0]):
+                    outcomes.append(await _outcome(pending.popleft()))
+                if outcomes and isinstance(outcomes[-1], PubSubError):
+                    break
+        outcomes += [await _outcome(item) for item in pending]
+        if any(isinstance(outcome, PubSubError) for outcome in outcomes):
+            raise PublishBatchError(outcomes)
+        return outcomes  # type: ignore[return-value]
+
+    async def flush(self) -> None:
+        """Wait until every message of :meth:`publish_soon` is stored or has failed.
+
+        :raises PublishBatchError: some failed and nobody looked at their futures; each is reported once.
+        """
+        self._cut()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        unseen = [future for future in self._failed if not future.observed]
+        self._failed.clear()
+        if unseen:
+            raise PublishBatchError([await _outcome(future) for future in unseen])
+
+    async def aclose(self) -> None:
+        """Refuse new messages, wait for those under way (their running attempts, no further ones) and let go.
+
+        May be called again.
+
+        :raises PublishBatchError: as :meth:`flush`.
+        """
+        await super().aclose()
+        await self.flush()
+
+    async def _close(self) -> None:
+        self._sender.closing = True
+        self._window.close()
+        self._full_subjects.clear()
+        self._connection.users.discard(self)
+        self._cut()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _open(self) -> None:
+        async with self._opening:
+            self._connection.check_open()
+            if self.closed:
+                raise ClosedError("the publisher is closed")
+            if self._stream is None:
+                wanted = self.options.stream_options
+                with translating(self._driver, f"open stream {wanted.name!r}"):
+                    self._stream = await ensure_stream(self._driver, wanted, self.options.manage)
+
+    async def _prepare(self, message: OutgoingMessage, started: float) -> OutgoingMessage:
+        """Check *message* and make it what the driver gets."""
+        try:
+            subject = self._full_subjects.get(message.subject) or await self._admit(message.subject)
+            data = check_data(message.data)
+            headers = self._headers(subject, message.headers)
+            message_id = message.message_id
+            message_id = self._sender.new_message_id() if message_id is None else check_message_id(message_id)
+            check_size(data, headers, message_id, self._driver.max_payload)
+        except BaseException as error:
+            if self._sender.observed:
+                sized = message.data if isinstance(message.data, bytes) else b""
+                self._sender.report(message._replace(subject=self._full(message.subject), data=sized), error, started)
+            raise
+        return OutgoingMessage(subject, data, headers, message_id)
+
+    def _headers(self, subject: str, headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        before_send = self._connection.hooks.before_send
+        if before_send is not None:
+            added = before_send(stream=self.options.stream_name, subject=subject, headers=dict(headers or {}))
+            headers = {**added, **(headers or {})}
+        if not headers:
+            return None
+        if Capability.HEADERS not in self._driver.capabilities:
+            raise UnsupportedError(f"{self._driver.address} cannot carry headers")
+        return check_headers(headers)
+
+    def _full(self, subject: str) -> str:
+        prefix = self.options.subject_prefix
+        return f"{prefix}.{subject}" if prefix else subject
+
+    async def _admit(self, subject: str) -> str:
+        """Check a subject that is published to for the first time."""
+        if self.closed:
+            raise ClosedError("the publisher is closed")
+        check_subject(subject)
+        full = check_subject(self._full(subject))
+        await self._open()
+        if not self._holds(full):
+            # The stream may have been widened since it was opened.
+            with translating(self._driver, f"look up stream {self.options.stream_name!r}"):
+                self._stream = await find_stream(self._driver, self.options.stream_name)
+            if not self._holds(full):
+                raise NotFoundError(
+                    f"stream {self._stream.name!r} does not hold the subject {full!r}; it holds "
+                    f"{', '.join(self._stream.subjects)}. Set subject_prefix, or widen the stream's subjects"
+                )
+        if len(self._full_subjects) >= _SUBJECTS_KEPT:
+            self._full_subjects.clear()
+        self._full_subjects[subject] = full
+        return full
+
+    def _holds(self, subject: str) -> bool:
+        return self._stream is not None and any(matches(pattern, subject) for pattern in self._stream.subjects)
+
+    async def _take(self, item: Publishable, window: Window) -> PublishFuture | PubSubError:
+        try:
+            given = item if isinstance(item, OutgoingMessage) else OutgoingMessage(*item)
+            message = await self._prepare(given, time.perf_counter())
+            await window.acquire()
+            return self._enqueue(message, window)
+        except TypeError:
+            return InvalidArgumentError(f"expected (subject, data) or (subject, data, headers), got {item!r:.80}")
+        except PubSubError as error:
+            return error
+
+    def _enqueue(self, message: OutgoingMessage, window: Window) -> PublishFuture:
+        loop = asyncio.get_running_loop()
+        if self._batch is not None and self._batch.window is not window:
+            self._cut()
+        if self._batch is None:
+            self._batch = _Batch(window)
+            loop.call_soon(self._cut)
+        future = PublishFuture(loop=loop)
+        self._batch.messages.append(message)
+        self._batch.futures.append(future)
+        self._backlog += 1
+        if len(self._batch.messages) >= _BATCH:
+            self._cut()
+        return future
+
+    def _cut(self) -> None:
+        if self._batch is not None:
+            task = asyncio.get_running_loop().create_task(self._run(self._batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._batch = None
+
+    async def _run(self, batch: _Batch) -> None:
+        self._backlog -= len(batch.messages)
+        try:
+            outcomes = await self._sender.deliver(batch.messages, batch.started)
+        except BaseException:
+            for future in batch.futures:
+                future.cancel()
+            raise
+        finally:
+            batch.window.release(len(batch.messages))
+        failed: list[PublishFuture] = []
+        for future, outcome in zip(batch.futures, outcomes, strict=True):
+            if future.done():
+                continue
+            if isinstance(outcome, PubSubError):
+                future.set_exception(outcome)
+                failed.append(future)
+            else:
+                future.set_result(outcome)
+        if failed:
+            self._failed = [future for future in self._failed if not future.observed] + failed
+
+
+async def _each(messages: Iterable[Publishable] | AsyncIterable[Publishable]) -> AsyncGenerator[Publishable]:
+    if hasattr(messages, "__aiter__"):
+        async for message in messages:
+            yield message
+    else:
+        for message in messages:
+            yield message
+
+
+def _is_done(item: PublishFuture | PubSubError) -> bool:
+    return isinstance(item, PubSubError) or item.done()
+
+
+async def _outcome(item: PublishFuture | PubSubError) -> Outcome:
+    if isinstance(item, PubSubError):
+        return item
+    try:
+        return await item
+    except PubSubError as error:
+        return error

@@ -1,0 +1,82 @@
+"""The bounded window of messages that wait for the broker's confirmation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from pubsubkit.driver import PublishReceipt
+from pubsubkit.errors import ClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["PublishFuture", "Window"]
+
+
+class PublishFuture(asyncio.Future[PublishReceipt]):
+    """The outcome of one ``publish_soon``; it knows whether somebody looked, so that ``flush`` need not repeat it."""
+
+    observed = False
+
+    def __await__(self) -> Generator[Any, None, PublishReceipt]:
+        self.observed = True
+        return super().__await__()
+
+    __iter__ = __await__
+
+    def result(self) -> PublishReceipt:
+        self.observed = True
+        return super().result()
+
+    def exception(self) -> BaseException | None:
+        self.observed = True
+        return super().exception()
+
+
+class Window:
+    """Counts free places; who waits for one is served in the order of arrival."""
+
+    __slots__ = ("_closed", "_free", "_waiters")
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    async def acquire(self) -> None:
+        """Take a place, waiting for one if need be.  Cancelling leaves no place taken.
+
+        :raises ClosedError: the window was closed.
+        """
+        if self._closed:
+            raise ClosedError("the publisher is closed")
+        if self._free and not self._waiters:
+            self._free -= 1
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and not waiter.exception():
+                self.release(1)
+            raise
+
+    def release(self, count: int) -> None:
+        """Give *count* places back."""
+        self._free += count
+        while self._free and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._free -= 1
+                waiter.set_result(None)
+
+    def close(self) -> None:
+        """Refuse everyone who waits or comes later."""
+        self._closed = True
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(ClosedError("the publisher was closed while this message waited for room"))

@@ -1,0 +1,157 @@
+"""Portable options ↔ JetStream's configuration JSON.
+
+The JSON is built and read here rather than through nats-py's dataclasses, which drop the fields they do not know and
+would reset them in an update.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pubsubkit.driver import ConsumerInfo, ConsumerSpec, StreamInfo
+from pubsubkit.options import Storage, StreamOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pubsubkit.options import DeliverFrom
+
+__all__ = [
+    "MAX_DELIVER_KEY",
+    "consumer_config",
+    "consumer_info",
+    "nanoseconds",
+    "stream_config",
+    "stream_info",
+    "timestamp",
+]
+
+MAX_DELIVER_KEY = "pubsubkit-max-deliver"
+"""Consumer metadata: the ``max_deliver`` that the application asked for.  The configuration's own may be higher, see
+:mod:`pubsubkit_nats.pull`."""
+
+_EPHEMERAL_SECONDS = 300
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def nanoseconds(seconds: float) -> int:
+    """Seconds → nanoseconds, JetStream's unit."""
+    return round(seconds * 1_000_000_000)
+
+
+def timestamp(nanos: int) -> datetime:
+    """Nanoseconds since the epoch → aware datetime in UTC, cut to microseconds."""
+    return _EPOCH + timedelta(microseconds=nanos // 1000)
+
+
+def stream_config(options: StreamOptions) -> dict[str, Any]:
+    """The configuration to create a stream with; what is None is left to the server."""
+    config: dict[str, Any] = {
+        "name": options.name,
+        "subjects": list(options.subjects),
+        "retention": "limits",
+        "storage": options.storage.value,
+        "num_replicas": options.replicas,
+        "discard": options.discard,
+        "max_msgs": options.max_messages or -1,
+        "max_bytes": options.max_bytes or -1,
+        "max_msg_size": options.max_message_size or -1,
+        "max_age": nanoseconds(options.max_age or 0),
+    }
+    if options.duplicate_window is not None:
+        config["duplicate_window"] = nanoseconds(options.duplicate_window)
+    return config
+
+
+def stream_info(answer: Mapping[str, Any]) -> StreamInfo:
+    """Read the answer to STREAM.INFO."""
+    config, state = answer["config"], answer["state"]
+    options = StreamOptions(
+        name=config["name"],
+        subjects=tuple(config.get("subjects") or ()),
+        storage=Storage(config["storage"]),
+        max_messages=_limit(config, "max_msgs"),
+        max_bytes=_limit(config, "max_bytes"),
+        max_age=_seconds(config, "max_age"),
+        max_message_size=_limit(config, "max_msg_size"),
+        duplicate_window=_seconds(config, "duplicate_window"),
+        replicas=config.get("num_replicas", 1),
+        discard=config.get("discard", "old"),
+    )
+    return StreamInfo(
+        options=options,
+        messages=state["messages"],
+        bytes=state["bytes"],
+        first_sequence=state["first_seq"],
+        last_sequence=state["last_seq"],
+    )
+
+
+def consumer_config(spec: ConsumerSpec) -> dict[str, Any]:
+    """The configuration to create a consumer with."""
+    config: dict[str, Any] = {
+        "name": spec.name,
+        "ack_policy": "explicit",
+        "ack_wait": nanoseconds(spec.ack_wait),
+        "max_deliver": spec.max_deliver or -1,
+        "max_ack_pending": spec.max_in_flight,
+        **_start(spec.deliver_from),
+    }
+    if spec.durable:
+        config["durable_name"] = spec.name
+    else:
+        config["inactive_threshold"] = nanoseconds(_EPHEMERAL_SECONDS)
+    if spec.filter_subject:
+        config["filter_subject"] = spec.filter_subject
+    if spec.max_deliver:
+        config["metadata"] = {MAX_DELIVER_KEY: str(spec.max_deliver)}
+    return config
+
+
+def consumer_info(answer: Mapping[str, Any]) -> ConsumerInfo:
+    """Read the answer to CONSUMER.INFO."""
+    config = answer["config"]
+    spec = ConsumerSpec(
+        stream=answer["stream_name"],
+        name=answer["name"],
+        durable=bool(config.get("durable_name")),
+        filter_subject=config.get("filter_subject") or ",".join(config.get("filter_subjects") or ()),
+        ack_wait=config.get("ack_wait", 0) / 1e9,
+        max_deliver=_max_deliver(config),
+        max_in_flight=config.get("max_ack_pending", 0),
+        deliver_from=_deliver_from(config),
+    )
+    return ConsumerInfo(spec=spec, num_pending=answer["num_pending"], num_ack_pending=answer["num_ack_pending"])
+
+
+def _limit(config: Mapping[str, Any], name: str) -> int | None:
+    value = config.get(name, -1)
+    return value if value > 0 else None
+
+
+def _seconds(config: Mapping[str, Any], name: str) -> float | None:
+    return config.get(name, 0) / 1e9 or None
+
+
+def _max_deliver(config: Mapping[str, Any]) -> int | None:
+    actual = _limit(config, "max_deliver")
+    asked = int((config.get("metadata") or {}).get(MAX_DELIVER_KEY, 0))
+    return asked if actual and asked and asked <= actual else actual
+
+
+def _start(deliver_from: DeliverFrom) -> dict[str, Any]:
+    if isinstance(deliver_from, datetime):
+        return {"deliver_policy": "by_start_time", "opt_start_time": deliver_from.isoformat()}
+    if isinstance(deliver_from, int):
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": deliver_from}
+    return {"deliver_policy": deliver_from}
+
+
+def _deliver_from(config: Mapping[str, Any]) -> DeliverFrom:
+    policy = config.get("deliver_policy", "all")
+    if policy == "by_start_sequence":
+        return int(config["opt_start_seq"])
+    if policy == "by_start_time":
+        return datetime.fromisoformat(config["opt_start_time"])
+    return policy if policy in ("new", "last") else "all"

@@ -1,0 +1,102 @@
+"""One delivery of a JetStream message."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pubsubkit.driver import Delivery, MessageMetadata, Settlement, Verdict
+
+from pubsubkit_nats.codec import nanoseconds, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nats.aio.msg import Msg
+
+    from pubsubkit_nats.link import Link
+
+__all__ = ["GIVE_BACK", "IN_PROGRESS", "NatsDelivery"]
+
+GIVE_BACK = b"-NAK"
+IN_PROGRESS = b"+WPI"
+_ACK = b"+ACK"
+_TERM = b"+TERM"
+_MESSAGE_ID = "Nats-Msg-Id"
+_RESERVED = "nats-"
+
+
+class NatsDelivery(Delivery):
+    """A message of a pull; its reply subject ``$JS.ACK.…`` carries the metadata (ADR-15) and takes the verdict."""
+
+    __slots__ = ("_link", "_message", "data", "lease", "subject")
+
+    def __init__(self, message: Msg, link: Link, now: float) -> None:
+        self.subject = message.subject
+        self.data = message.data
+        self.lease = now
+        """When the lease of ``ack_wait`` was last known to begin, by the loop's clock."""
+        self._message = message
+        self._link = link
+
+    @property
+    def key(self) -> object:
+        """The stream sequence, as text."""
+        return self._fields()[3]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The publisher's headers: those whose names the broker does not reserve."""
+        headers = self._message.headers
+        if not headers:
+            return {}
+        return {name: value for name, value in headers.items() if not name.lower().startswith(_RESERVED)}
+
+    @property
+    def num_delivered(self) -> int:
+        """How often the message was delivered by its consumer, this time included."""
+        return int(self._fields()[2])
+
+    @property
+    def metadata(self) -> MessageMetadata:
+        """Read from the reply subject."""
+        stream, consumer, delivered, sequence, _, nanos, *_ = self._fields()
+        return MessageMetadata(
+            num_delivered=int(delivered),
+            timestamp=timestamp(int(nanos)),
+            subject=self.subject,
+            stream=stream,
+            consumer=consumer,
+            sequence=int(sequence),
+            message_id=(self._message.headers or {}).get(_MESSAGE_ID),
+        )
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Send the verdict; with ``confirm`` wait until the consumer's leader has recorded it."""
+        if settlement.confirm:
+            await self._link.client.request(self._message.reply, _ACK, timeout=self._link.options.request_timeout)
+            return
+        await self.send(_frame(settlement))
+
+    async def send(self, verdict: bytes) -> None:
+        """Send the bytes of a verdict."""
+        await self._link.relieve()
+        await self._link.client.publish(self._message.reply, verdict)
+
+    def _fields(self) -> list[str]:
+        """``stream, consumer, delivered, stream seq, consumer seq, time in ns, pending, …``."""
+        fields = self._message.reply.split(".")
+        # With a domain and account two more tokens stand before the stream.
+        return fields[2:] if len(fields) == 9 else fields[4:]
+
+
+def _frame(settlement: Settlement) -> bytes:
+    if settlement.verdict is Verdict.ACK:
+        return _ACK
+    if settlement.verdict is Verdict.NAK:
+        if not settlement.delay:
+            return GIVE_BACK
+        return GIVE_BACK + b" " + json.dumps({"delay": nanoseconds(settlement.delay)}).encode()
+    if settlement.verdict is Verdict.TERM:
+        return _TERM + (b" " + settlement.reason.encode() if settlement.reason else b"")
+    return IN_PROGRESS

@@ -1,0 +1,94 @@
+"""The driver that ``nats://`` opens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from nats.aio.client import Client
+from pubsubkit.backend import Backend
+from pubsubkit.driver import Capability, Driver
+
+from pubsubkit_nats.failures import ERROR_TABLE
+from pubsubkit_nats.link import Link
+from pubsubkit_nats.manager import StreamManager
+from pubsubkit_nats.pipe import PublishPipe
+from pubsubkit_nats.pull import PullSubscription
+from pubsubkit_nats.settings import NatsOptions, connect_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pubsubkit.driver import ConnectionState, ConsumerSpec, OutgoingMessage
+    from pubsubkit.receipt import PublishReceipt
+    from pubsubkit.url import BackendURL
+
+__all__ = ["NatsBackend", "NatsDriver"]
+
+
+def NatsBackend(client: Client, *, plugins: Iterable[object] = (), **options: Any) -> Backend:  # noqa: N802 - reads as the class it stands for
+    """Return a backend around a connected nats-py client of the caller's, who goes on owning it.
+
+    Closing the backend leaves the client connected.  Its callbacks stay the caller's, so a lost connection is noticed
+    by looking, four times a second.
+
+    :param client: connected with ``await client.connect(...)``.
+    :param plugins: as for ``pubsubkit.connect``.
+    :param options: fields of :class:`NatsOptions` that are not about connecting: ``request_timeout``, ``heartbeat``,
+        ``domain``.
+    """
+    return Backend(NatsDriver(Link(NatsOptions(**options), None, client), "nats://(given client)"), plugins=plugins)
+
+
+class NatsDriver(StreamManager, Driver):
+    """JetStream over one nats-py connection; streams and consumers are :class:`StreamManager`'s part."""
+
+    OPTIONS = NatsOptions
+    MODIFIERS: ClassVar[frozenset[str]] = frozenset({"tls", "ws", "wss"})
+    capabilities = frozenset(Capability)
+    error_table = ERROR_TABLE
+
+    def __init__(self, link: Link, address: str) -> None:
+        super().__init__(link)
+        self.address = address
+        self._pipe = PublishPipe(link)
+
+    @classmethod
+    def from_url(cls, url: BackendURL, options: NatsOptions) -> Self:
+        """Make a driver from a URL; see :class:`NatsOptions`."""
+        hosts = ",".join(host.name + (f":{host.port}" if host.port else "") for host in url.hosts)
+        address = f"{'+'.join(('nats', *url.modifiers))}://{hosts or 'localhost'}"
+        return cls(Link(options, connect_arguments(url, options)), address)
+
+    @property
+    def native(self) -> Client:
+        """The nats-py client."""
+        return self._link.client
+
+    @property
+    def max_payload(self) -> int:  # type: ignore[override]
+        """The server's ``max_payload``."""
+        return self._link.client.max_payload
+
+    async def open(self, on_state: Callable[[ConnectionState, Exception | None], None]) -> None:
+        """Connect and see that JetStream is there."""
+        await self._link.open(on_state)
+        await self._pipe.open()
+
+    async def aclose(self) -> None:
+        """Give up the reply inbox and, when it is ours, the connection; nats-py flushes it."""
+        await self._pipe.aclose()
+        await self._link.aclose()
+
+    async def ping(self) -> None:
+        """PING, PONG."""
+        await self._link.client.flush()
+
+    async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
+        """Publish with confirmation; see :class:`PublishPipe`."""
+        return await self._pipe.send(messages, timeout)
+
+    async def subscribe(self, spec: ConsumerSpec, buffer: int) -> PullSubscription:
+        """Join a consumer."""
+        subscription = PullSubscription(self._link, self, spec, buffer)
+        await subscription.start()
+        return subscription

@@ -1,0 +1,165 @@
+"""Publishing: one reply inbox for all publishers of a connection, many messages under way.
+
+nats-py's own ``publish_async`` never resolves the future of a message that the server refuses or that was under way
+when the connection broke (nats.py #985), so confirmations are matched here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from nats.errors import NoRespondersError
+from pubsubkit.driver import PublishReceipt
+from pubsubkit.errors import NotFoundError, TransientError
+
+from pubsubkit_nats.failures import jetstream_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+    from pubsubkit.driver import OutgoingMessage
+
+    from pubsubkit_nats.link import Link
+
+__all__ = ["PublishPipe"]
+
+_MESSAGE_ID = "Nats-Msg-Id"
+_NO_RESPONDERS = "503"
+
+
+class _Batch:
+    """Messages that were sent together, with the outcomes known so far."""
+
+    __slots__ = ("done", "first", "messages", "missing", "outcomes")
+
+    def __init__(self, messages: Sequence[OutgoingMessage], first: int) -> None:
+        self.messages = messages
+        self.first = first
+        self.missing = len(messages)
+        self.outcomes: list[PublishReceipt | Exception | None] = [None] * self.missing
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def put(self, token: int, outcome: PublishReceipt | Exception) -> None:
+        index = token - self.first
+        if self.outcomes[index] is None:
+            self.outcomes[index] = outcome
+            self.missing -= 1
+            if not self.missing and not self.done.done():
+                self.done.set_result(None)
+
+    def tokens(self) -> range:
+        return range(self.first, self.first + len(self.messages))
+
+
+class PublishPipe:
+    """Sends batches and matches the server's confirmations to them by the last token of their reply subject."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: dict[int, _Batch] = {}
+        self._next = 0
+        self._prefix = ""
+        self._subscription: Subscription | None = None
+
+    async def open(self) -> None:
+        """Subscribe to the reply inbox."""
+        self._prefix = self._link.client.new_inbox() + "."
+        self._subscription = await self._link.client.subscribe(
+            self._prefix + "*", cb=self._on_reply, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        self._link.listeners.add(self._on_change)
+
+    async def aclose(self) -> None:
+        """Give up the inbox; what is still waiting fails."""
+        self._link.listeners.discard(self._on_change)
+        self._fail_all("the connection was closed")
+        if self._subscription is not None and not self._link.client.is_closed:
+            await self._subscription.unsubscribe()
+
+    async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
+        """Send *messages* in order and return their outcomes within *timeout* seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        if not self._link.up:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._link.wait_up()
+            except TimeoutError:
+                return [TransientError(f"not connected for {timeout:g} s; nothing was sent")] * len(messages)
+        await self._link.relieve()
+        batch = _Batch(messages, self._next)
+        self._next += len(messages)
+        timer = loop.call_at(deadline, self._expire, batch, timeout)
+        try:
+            await self._write(batch)
+            await batch.done
+        finally:
+            timer.cancel()
+            if batch.missing:
+                for token in batch.tokens():
+                    self._waiting.pop(token, None)
+        outcomes: list[PublishReceipt | Exception] = batch.outcomes  # type: ignore[assignment]
+        for outcome in outcomes:
+            if outcome.__class__ is NoRespondersError:
+                return await self._explain(messages, outcomes)
+        return outcomes
+
+    async def _write(self, batch: _Batch) -> None:
+        publish, prefix, waiting = self._link.client.publish, self._prefix, self._waiting
+        for token, message in enumerate(batch.messages, batch.first):
+            headers: Any = message.headers
+            if message.message_id is not None:
+                headers = {**(headers or {}), _MESSAGE_ID: message.message_id}
+            waiting[token] = batch
+            try:
+                await publish(message.subject, message.data, f"{prefix}{token}", headers)
+            except Exception as error:  # noqa: BLE001 - it is this message's outcome
+                del waiting[token]
+                batch.put(token, error)
+
+    async def _on_reply(self, reply: Msg) -> None:
+        token = int(reply.subject[len(self._prefix) :])
+        batch = self._waiting.pop(token, None)
+        if batch is not None:
+            batch.put(token, _outcome(reply))
+
+    def _expire(self, batch: _Batch, timeout: float) -> None:
+        for token, message in zip(batch.tokens(), batch.messages, strict=True):
+            batch.put(token, self._link.denial(message.subject) or _unconfirmed(f"no confirmation in {timeout:g} s"))
+
+    def _on_change(self, up: bool) -> None:
+        if not up:
+            self._fail_all("the connection was lost")
+
+    def _fail_all(self, why: str) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for token, batch in waiting.items():
+            batch.put(token, _unconfirmed(why))
+
+    async def _explain(
+        self, messages: Sequence[OutgoingMessage], outcomes: Sequence[PublishReceipt | Exception]
+    ) -> Sequence[PublishReceipt | Exception]:
+        """Nobody took these messages: no stream holds the subject any more, or it has no leader at the moment."""
+        explained = list(outcomes)
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, NoRespondersError) and not await self._link.streams_for(messages[index].subject):
+                explained[index] = NotFoundError(f"no stream holds the subject {messages[index].subject!r}")
+        return explained
+
+
+def _outcome(reply: Msg) -> PublishReceipt | Exception:
+    if not reply.data:
+        refused = (reply.headers or {}).get("Status") == _NO_RESPONDERS
+        return NoRespondersError() if refused else TransientError("the server sent an empty confirmation")
+    answer = json.loads(reply.data)
+    if "error" in answer:
+        return jetstream_error(answer["error"], "the stream did not store the message")
+    return PublishReceipt(answer["stream"], answer["seq"], answer.get("duplicate", False))
+
+
+def _unconfirmed(why: str) -> TransientError:
+    return TransientError(f"{why}; the message may have been stored")

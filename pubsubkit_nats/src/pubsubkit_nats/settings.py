@@ -1,0 +1,121 @@
+"""What a ``nats://`` URL can say, and the arguments of nats-py's ``connect`` that follow from it."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pubsubkit.params import duration, param, text
+
+if TYPE_CHECKING:
+    from pubsubkit.url import BackendURL, Host
+
+__all__ = ["NatsOptions", "connect_arguments"]
+
+_SCHEMES = {(): "nats", ("tls",): "tls", ("ws",): "ws", ("wss",): "wss"}
+_DEFAULT_PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
+_PENDING_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class NatsOptions:
+    """The parameters of a ``nats://`` URL.  The user and password, or the token, belong before the ``@``."""
+
+    name: str = param("pubsubkit", doc="name of the connection in the server's monitoring", parse=text)
+    connect_timeout: float = param(5.0, doc="time for the first connection, over all servers", parse=duration)
+    request_timeout: float = param(5.0, doc="time for one answer of the JetStream API", parse=duration)
+    reconnect_wait: float = param(0.25, doc="wait between attempts to reconnect to one server", parse=duration)
+    ping_interval: float = param(20.0, doc="time between pings; two without an answer end a connection", parse=duration)
+    heartbeat: float = param(5.0, doc="sign of life expected from a consumer's server; two missed: ask again", parse=duration)
+    token: str | None = param(None, doc="token to authenticate with", parse=text, secret=True)
+    nkey_seed: str | None = param(None, doc="NKey seed (SU...) to authenticate with", parse=text, secret=True)
+    creds: str | None = param(None, doc="path of a credentials file (JWT and seed)", parse=text)
+    tls_ca: str | None = param(None, doc="path of a PEM file with the CA to trust instead of the system's", parse=text)
+    tls_cert: str | None = param(None, doc="path of a PEM file with the client certificate", parse=text)
+    tls_key: str | None = param(None, doc="path of the PEM file with its key, if not in tls_cert", parse=text)
+    tls_hostname: str | None = param(None, doc="name that the server's certificate must have", parse=text)
+    inbox_prefix: str = param("_INBOX", doc="first tokens of reply subjects, for accounts with narrow permissions", parse=text)
+    domain: str | None = param(None, doc="JetStream domain, for leaf nodes", parse=text)
+
+
+def connect_arguments(url: BackendURL, options: NatsOptions) -> dict[str, Any]:
+    """Return the keyword arguments for ``nats.aio.client.Client.connect``.
+
+    :raises ConfigurationError: a file is missing or unreadable, a needed extra is not installed, or two ways to
+        authenticate are given; all problems in one error.
+    """
+    problems: list[str] = []
+    scheme = _SCHEMES[url.modifiers]
+    arguments: dict[str, Any] = {
+        "servers": [_server(scheme, host) for host in url.hosts],
+        "name": options.name,
+        "connect_timeout": options.connect_timeout,
+        "reconnect_time_wait": options.reconnect_wait,
+        "ping_interval": options.ping_interval,
+        "max_reconnect_attempts": -1,
+        "pending_size": _PENDING_BYTES,
+        "inbox_prefix": options.inbox_prefix,
+        **_credentials(url, options, problems),
+    }
+    if url.path.strip("/"):
+        problems.append(f"a path has no meaning here: {url.path!r}")
+    if scheme in ("ws", "wss") and find_spec("aiohttp") is None:
+        problems.append("websockets need aiohttp; install it with: pip install 'pubsubkit-nats[ws]'")
+    if scheme in ("tls", "wss"):
+        arguments["tls"] = _tls_context(options, problems)
+        if options.tls_hostname:
+            arguments["tls_hostname"] = options.tls_hostname
+    elif options.tls_ca or options.tls_cert or options.tls_key or options.tls_hostname:
+        problems.append("tls_… parameters need nats+tls:// or nats+wss://")
+    if problems:
+        raise url.fail(problems)
+    return arguments
+
+
+def _server(scheme: str, host: Host) -> str:
+    name = f"[{host.name}]" if ":" in host.name else host.name or "localhost"
+    return f"{scheme}://{name}:{host.port or _DEFAULT_PORTS[scheme]}"
+
+
+def _credentials(url: BackendURL, options: NatsOptions, problems: list[str]) -> dict[str, Any]:
+    token = options.token or (url.user if url.password is None else None)
+    ways = {
+        "a user in the URL": url.user,
+        "token": options.token,
+        "nkey_seed": options.nkey_seed,
+        "creds": options.creds,
+    }
+    given = [name for name, value in ways.items() if value]
+    if len(given) > 1:
+        problems.append(f"several ways to authenticate: {', '.join(given)}; give one")
+    if (options.nkey_seed or options.creds) and find_spec("nkeys") is None:
+        problems.append("nkey_seed and creds need nkeys; install it with: pip install 'pubsubkit-nats[nkeys]'")
+    if options.creds and not Path(options.creds).is_file():
+        problems.append(f"creds={options.creds!r}: no such file")
+    if options.nkey_seed and not options.nkey_seed.startswith("S"):
+        problems.append("nkey_seed: expected a seed, which begins with S")
+    found = {"user_credentials": options.creds, "nkeys_seed_str": options.nkey_seed, "token": token}
+    if url.password is not None:
+        found |= {"user": url.user, "password": url.password}
+    return {name: value for name, value in found.items() if value}
+
+
+def _tls_context(options: NatsOptions, problems: list[str]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    try:
+        if options.tls_ca:
+            context = ssl.create_default_context(cafile=options.tls_ca)
+        if options.tls_cert:
+            context.load_cert_chain(options.tls_cert, options.tls_key)
+        elif options.tls_key:
+            problems.append("tls_key needs tls_cert")
+    except (OSError, ssl.SSLError) as error:
+        problems.append(f"cannot load the TLS files ({', '.join(_tls_files(options))}): {error}")
+    return context
+
+
+def _tls_files(options: NatsOptions) -> list[str]:
+    return [path for path in (options.tls_ca, options.tls_cert, options.tls_key) if path]

