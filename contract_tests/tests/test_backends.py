@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+
 from pubsubkit_contract import ContractSuite
 from pubsubkit_nats.testing import NatsServer
 

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from pubsubkit import InvalidArgumentError, NotFoundError, OutgoingMessage, PublishBatchError
 
+from pubsubkit import InvalidArgumentError, NotFoundError, OutgoingMessage, PublishBatchError
 from pubsubkit_contract.case import case
 from pubsubkit_contract.kit import payloads, read, receive
 

@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Collect the suite when it was asked for, alone or beside the tests that were named."""
     if config.getoption("--pubsubkit-contract"):
         suite = str(Path(__file__).with_name("on_url.py"))
-        if config.args_source.name == "INVOCATION_DIR" or config.args_source.name == "TESTPATHS":
+        if config.args_source.name in ("INVOCATION_DIR", "TESTPATHS"):
             config.args[:] = [suite]
         else:
             config.args.append(suite)

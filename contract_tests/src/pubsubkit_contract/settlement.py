@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from pubsubkit import InvalidArgumentError
 
+from pubsubkit import InvalidArgumentError
 from pubsubkit_contract.case import case
 from pubsubkit_contract.kit import SHORT, payloads, read, receive
 
@@ -54,7 +54,9 @@ class SettlementCases:
         subscription = await kit.subscription()
         message = await receive(subscription)
         assert await message.ack()
-        assert [await message.ack(), await message.nak(), await message.term(), await message.in_progress()] == [False] * 4
+        assert [await message.ack(), await message.nak(), await message.term(), await message.in_progress()] == [
+            False
+        ] * 4
         assert (await receive(subscription)).data == b"sentinel"
 
     @case("settle.concurrent")
@@ -79,10 +81,12 @@ class SettlementCases:
         publisher = await kit.publisher()
         await publisher.publish(kit.subject("x"), b"x", headers={"a": "b"})
         subscription = await kit.subscription()
-        seen = []
+        seen: list[tuple[bytes, dict[str, str], int, datetime]] = []
         for _ in range(5):
             message = await receive(subscription)
-            seen.append((message.data, dict(message.headers), message.metadata.num_delivered, message.metadata.timestamp))
+            seen.append(
+                (message.data, dict(message.headers), message.metadata.num_delivered, message.metadata.timestamp)
+            )
             assert await message.nak()
         assert [row[:3] for row in seen] == [(b"x", {"a": "b"}, number) for number in range(1, 6)]
         assert len({row[3] for row in seen}) == 1

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from pubsubkit import ClosedError, ConsumerOptions, NotFoundError, PublisherOptions
 
+from pubsubkit import ClosedError, ConsumerOptions, NotFoundError, PublisherOptions
 from pubsubkit_contract.case import case
 from pubsubkit_contract.kit import CAP, payloads, read, receive
 

@@ -22,7 +22,7 @@ class ContractSuite(DeliveryCases, SettlementCases, DurabilityCases, ShutdownCas
     url: str = ""
     """The backend's URL; or override :meth:`contract_url`."""
 
-    def contract_url(self, request: pytest.FixtureRequest) -> str:
+    def contract_url(self, request: pytest.FixtureRequest) -> str:  # noqa: ARG002 - for those who override it
         """The URL to run on."""
         assert self.url, f"set {type(self).__name__}.url to the backend's URL"
         return self.url

@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Self, final
 
 from pubsubkit.closing import Closing
-from pubsubkit.driver import Capability, ConsumerSpec, Settlement, Verdict
+from pubsubkit.driver import Capability, ConsumerSpec, Verdict
 from pubsubkit.errors import ClosedError, PubSubError, UnsupportedError
 from pubsubkit.message import Message
 from pubsubkit.provision import check_filter_reaches, ensure_consumer, ensure_stream, find_stream
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pubsubkit.connection import Connection
-    from pubsubkit.driver import Delivery, DriverSubscription
+    from pubsubkit.driver import Delivery, DriverSubscription, Settlement
     from pubsubkit.options import ConsumerOptions, StreamOptions
 
 __all__ = ["Consumer", "Subscription"]
 
 logger = logging.getLogger("pubsubkit.consumer")
 
-_GIVE_BACK = Settlement(Verdict.NAK)
 _CLOSE_SECONDS = 10.0
 
 
@@ -167,7 +166,9 @@ class Subscription(Closing):
         except PubSubError:
             raise
         except Exception as error:
-            raise portable(error, self._connection.driver, f"receive from stream {self.options.stream_name!r}") from error
+            raise portable(
+                error, self._connection.driver, f"receive from stream {self.options.stream_name!r}"
+            ) from error
         if delivery is None or self.closed:
             raise StopAsyncIteration
         message = Message(delivery, self)
@@ -223,20 +224,13 @@ class Subscription(Closing):
         try:
             async with asyncio.timeout(_CLOSE_SECONDS), self._opening:
                 if self._inner is not None:
-                    await self._inner.aclose()
-                    await self._give_back(held)
+                    await self._inner.aclose([message.delivery for message in held])
                 await self._remove_ephemeral()
         except Exception as error:  # noqa: BLE001 - the broker is gone; its ack_wait gives the messages back
             name = f"{self.options.stream_name}/{self.options.consumer_name or 'ephemeral'}"
             logger.warning("subscription %s closed without the broker (%s): %s", name, type(error).__name__, error)
         finally:
             self._consumer.discard(self)
-
-    async def _give_back(self, held: list[Message]) -> None:
-        if held and Capability.NAK in self._connection.driver.capabilities:
-            for message in held:
-                await message.delivery.settle(_GIVE_BACK)
-            await self._connection.driver.ping()
 
     async def _remove_ephemeral(self) -> None:
         if self._spec is not None and not self._spec.durable:

@@ -236,9 +236,14 @@ class DriverSubscription(ABC):
         """
 
     @abstractmethod
-    async def aclose(self) -> None:
-        """Stop asking, give every buffered delivery back so that others get it at once, and let all verdicts reach
-        the broker.  Called once; wakes a blocked :meth:`receive`; bounded in time, also when the broker is gone.
+    async def aclose(self, held: Sequence[Delivery]) -> None:
+        """Stop asking, give back every delivery of *held* and then of the buffer, so that others get them at once and
+        in order, and let all verdicts reach the broker.
+
+        Called once; wakes a blocked :meth:`receive`; bounded in time, also when the broker is gone.
+
+        :param held: what :meth:`receive` returned and the application gave no verdict on; its calls of
+            :meth:`Delivery.settle` are over.
         """
 
     @property

@@ -36,7 +36,7 @@ _hookspec = pluggy.HookspecMarker("pubsubkit")
 
 
 @_hookspec
-def pubsubkit_before_send(stream: str, subject: str, headers: Mapping[str, str]) -> Mapping[str, str] | None:  # type: ignore[empty-body]
+def pubsubkit_before_send(stream: str, subject: str, headers: Mapping[str, str]) -> Mapping[str, str] | None:
     """Return headers to add to a message before it is sent, once per message, not per attempt.
 
     Headers that the publisher set are kept: a plugin cannot replace them.

@@ -26,10 +26,12 @@ class Settler(Protocol):
     @property
     def options(self) -> ConsumerOptions:
         """The consumer's options."""
+        ...
 
     @property
     def closed(self) -> bool:
         """Whether unsettled messages were given back."""
+        ...
 
     def require(self, capability: Capability) -> None:
         """Raise :class:`UnsupportedError` when the backend does not have *capability*."""

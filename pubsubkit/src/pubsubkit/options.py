@@ -11,14 +11,14 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 from pubsubkit.errors import InvalidArgumentError
 from pubsubkit.retry import Backoff
 from pubsubkit.subjects import check_filter, check_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["ConsumerOptions", "DeliverFrom", "Manage", "PublisherOptions", "Storage", "StreamOptions"]
 
@@ -28,6 +28,9 @@ number (from 1), or at the first message stored at or after an aware datetime.""
 
 Manage = Literal["create", "update", "none"]
 """What opening may do to the broker: create what is missing, also widen what exists, or nothing at all."""
+
+
+_BACKOFF = Backoff()
 
 
 class Storage(StrEnum):
@@ -61,8 +64,7 @@ class _Problems:
 
     def positive(self, **values: object) -> None:
         for field, value in values.items():
-            good = value is None or (_number(value) and value > 0)  # type: ignore[operator]
-            self.check(good, f"{field}={value!r}: expected a number above 0")
+            self.check(value is None or (_number(value) and value > 0), f"{field}={value!r}: expected a number above 0")
 
     def whole(self, lowest: int, **values: object) -> None:
         for field, value in values.items():
@@ -77,17 +79,17 @@ class _Problems:
             raise InvalidArgumentError(f"bad {type(options).__name__}: " + "; ".join(self.found))
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-    """A stream: which subjects it holds, where, and for how long.
+    r"""A stream: which subjects it holds, where, and for how long.
 
     Retention is by limits: a message stays until a limit pushes it out, whether it was consumed or not.
 
-    :param name: letters, digits, ``-``, ``_`` and the like; no blanks and none of ``. * > / \\``.
+    :param name: letters, digits, ``-``, ``_`` and the like; no blanks and none of ``. * > / \``.
     :param subjects: filters of the subjects it holds; ``("{name}.>",)`` when empty.
     :param storage: memory or file; fixed for the life of the stream.
     :param max_messages: how many messages it keeps; None for no limit.
@@ -114,9 +116,9 @@ class StreamOptions:
     def __post_init__(self) -> None:
         problems = _Problems()
         problems.name("name", self.name)
-        if isinstance(self.subjects, str):
-            object.__setattr__(self, "subjects", (self.subjects,))
-        object.__setattr__(self, "subjects", tuple(self.subjects) or (f"{self.name}.>",))
+        given: str | Iterable[str] = self.subjects
+        subjects = (given,) if isinstance(given, str) else tuple(given)
+        object.__setattr__(self, "subjects", subjects or (f"{self.name}.>",))
         for subject in self.subjects:
             problems.call("subjects", check_filter, subject)
         _coerce_storage(self, problems)
@@ -157,7 +159,7 @@ class PublisherOptions:
     stream: StreamOptions | None = None
     manage: Manage = "create"
     timeout: float = 5.0
-    retry_backoff: Backoff = Backoff()
+    retry_backoff: Backoff = _BACKOFF
     window: int = 256
 
     def __post_init__(self) -> None:

@@ -189,7 +189,8 @@ def bind(
     or ``ConfigurationError`` of the class's ``__post_init__`` is a problem as well.
 
     :param query: names and values; a value of None could not be read, which its reader has reported already.
-    :returns: the options and an empty list, or None and the problems, one line each.
+    :returns: the options and an empty list, or None and the problems, one line each; no options either when a value
+        could not be read.
     """
     binding = _Binding(options_class)
     for name, value in query:
@@ -235,7 +236,8 @@ class _Binding:
                 self.problems.append(f"missing parameter {name!r}")
 
     def finish(self, options_class: type[_T]) -> _T | None:
-        if self.problems:
+        unread = self._places.keys() - self._values.keys()
+        if self.problems or unread:
             return None
         try:
             return options_class(**self._values)

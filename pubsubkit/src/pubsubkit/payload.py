@@ -20,7 +20,7 @@ _FIELD_BYTES = len(": \r\n")
 _ID_BYTES = len("Nats-Msg-Id: \r\n")
 
 
-def check_data(data: bytes | bytearray | memoryview) -> bytes:
+def check_data(data: object) -> bytes:
     """Return a payload as bytes of its own, so that later changes to a buffer do not reach the message.
 
     :raises InvalidArgumentError: it is not bytes-like.
@@ -28,7 +28,7 @@ def check_data(data: bytes | bytearray | memoryview) -> bytes:
     if type(data) is bytes:
         return data
     if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
+        return bytes(data)  # pyright: ignore[reportUnknownArgumentType]
     hint = "; encode it: data.encode()" if isinstance(data, str) else ""
     raise InvalidArgumentError(f"data must be bytes, got {type(data).__name__}{hint}")
 
@@ -50,7 +50,8 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
             raise InvalidArgumentError(f"header {name!r}: the value must be str, got {type(value).__name__}")
         if value != value.strip() or _unsafe_in_value(value):
             raise InvalidArgumentError(
-                f"header {name!r}: the value must have no line break, no NUL and no blanks at its ends; percent-encode it"
+                f"header {name!r}: the value must have no line break, no NUL and no blanks at its ends; "
+                "percent-encode it"
             )
     return dict(headers)
 

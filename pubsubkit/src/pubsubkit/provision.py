@@ -113,7 +113,7 @@ def _uncovered(wanted: StreamOptions, found: StreamOptions) -> list[str]:
 
 
 def _stream_gaps(wanted: StreamOptions, found: StreamOptions) -> list[str]:
-    gaps = []
+    gaps: list[str] = []
     if missing := _uncovered(wanted, found):
         gaps.append(f"subjects: {', '.join(missing)} wanted, it holds {', '.join(found.subjects)}")
     if wanted.storage is Storage.FILE and found.storage is not Storage.FILE:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import AsyncIterable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, Self, cast, final
 
 from pubsubkit.closing import Closing
 from pubsubkit.driver import Capability, OutgoingMessage, PublishReceipt
@@ -20,6 +21,7 @@ from pubsubkit.errors import (
     UnsupportedError,
 )
 from pubsubkit.payload import check_data, check_headers, check_message_id, check_size
+from pubsubkit.pipeline import Pipeline
 from pubsubkit.provision import ensure_stream, find_stream
 from pubsubkit.sender import Sender
 from pubsubkit.subjects import check_subject, matches
@@ -27,7 +29,7 @@ from pubsubkit.translate import translating
 from pubsubkit.window import PublishFuture, Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
     from types import TracebackType
 
     from pubsubkit.connection import Connection
@@ -35,26 +37,17 @@ if TYPE_CHECKING:
     from pubsubkit.sender import Outcome
 
     Payload = bytes | bytearray | memoryview
-    Publishable = OutgoingMessage | tuple[str, bytes] | tuple[str, bytes, Mapping[str, str] | None]
+    Publishable = (
+        tuple[str, bytes]
+        | tuple[str, bytes, Mapping[str, str] | None]
+        | tuple[str, bytes, Mapping[str, str] | None, str | None]
+    )
 
 __all__ = ["Publisher"]
 
 logger = logging.getLogger("pubsubkit.publisher")
 
-_BATCH = 64
 _SUBJECTS_KEPT = 4096
-
-
-class _Batch:
-    """Messages of ``publish_soon`` that go to the driver together."""
-
-    __slots__ = ("futures", "messages", "started", "window")
-
-    def __init__(self, window: Window) -> None:
-        self.messages: list[OutgoingMessage] = []
-        self.futures: list[PublishFuture] = []
-        self.started = time.perf_counter()
-        self.window = window
 
 
 @final
@@ -77,14 +70,10 @@ class Publisher(Closing):
         self._connection = connection
         self._driver = connection.driver
         self._sender = Sender(connection.driver, connection.hooks, options)
-        self._window = Window(options.window)
+        self._pipeline = Pipeline(self._sender, options.window)
         self._stream: StreamOptions | None = None
         self._opening = asyncio.Lock()
         self._full_subjects: dict[str, str] = {}
-        self._batch: _Batch | None = None
-        self._backlog = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failed: list[PublishFuture] = []
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -112,11 +101,10 @@ class Publisher(Closing):
         :raises PubSubError: see the class.  Cancelling leaves the message stored whole or not at all.
         """
         started = time.perf_counter()
-        message = await self._prepare(OutgoingMessage(subject, data, headers, message_id), started)
-        if self._backlog:
+        message = await self._prepare(subject, data, headers, message_id, started)
+        if self._pipeline.backlog:
             # Messages of publish_soon have not been handed over yet: queue up behind them.
-            await self._window.acquire()
-            return await self._enqueue(message, self._window)
+            return await (await self._pipeline.put(message, self._pipeline.window))
         outcome = (await self._sender.deliver((message,), started))[0]
         if isinstance(outcome, PubSubError):
             raise outcome
@@ -134,9 +122,8 @@ class Publisher(Closing):
         :raises PubSubError: see the class; broker errors come in the future.  Cancelling before it returns publishes
             nothing; cancelling the future does not recall the message.
         """
-        message = await self._prepare(OutgoingMessage(subject, data, headers, message_id), time.perf_counter())
-        await self._window.acquire()
-        return self._enqueue(message, self._window)
+        message = await self._prepare(subject, data, headers, message_id, time.perf_counter())
+        return await self._pipeline.put(message, self._pipeline.window)
 
     async def publish_many(
         self, messages: Iterable[Publishable] | AsyncIterable[Publishable], *, window: int | None = None
@@ -149,7 +136,7 @@ class Publisher(Closing):
         :raises PublishBatchError: one failed.  No more are taken after the first failure; the error says of each
             message that was taken whether it was stored.  Cancelling leaves those that were taken under way.
         """
-        room = self._window if window is None else Window(window)
+        room = self._pipeline.window if window is None else Window(window)
         pending: deque[PublishFuture | PubSubError] = deque()
         outcomes: list[Outcome] = []
         async with aclosing(_each(messages)) as items:
@@ -169,13 +156,8 @@ class Publisher(Closing):
 
         :raises PublishBatchError: some failed and nobody looked at their futures; each is reported once.
         """
-        self._cut()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        unseen = [future for future in self._failed if not future.observed]
-        self._failed.clear()
-        if unseen:
-            raise PublishBatchError([await _outcome(future) for future in unseen])
+        await self._pipeline.drain()
+        self._pipeline.raise_unseen()
 
     async def aclose(self) -> None:
         """Refuse new messages, wait for those under way (their running attempts, no further ones) and let go.
@@ -189,12 +171,10 @@ class Publisher(Closing):
 
     async def _close(self) -> None:
         self._sender.closing = True
-        self._window.close()
+        self._pipeline.window.close()
         self._full_subjects.clear()
         self._connection.users.discard(self)
-        self._cut()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._pipeline.drain()
 
     async def _open(self) -> None:
         async with self._opening:
@@ -206,21 +186,22 @@ class Publisher(Closing):
                 with translating(self._driver, f"open stream {wanted.name!r}"):
                     self._stream = await ensure_stream(self._driver, wanted, self.options.manage)
 
-    async def _prepare(self, message: OutgoingMessage, started: float) -> OutgoingMessage:
-        """Check *message* and make it what the driver gets."""
+    async def _prepare(
+        self, subject: str, data: object, headers: Mapping[str, str] | None, message_id: str | None, started: float
+    ) -> OutgoingMessage:
+        """Check a message and make it what the driver gets."""
         try:
-            subject = self._full_subjects.get(message.subject) or await self._admit(message.subject)
-            data = check_data(message.data)
-            headers = self._headers(subject, message.headers)
-            message_id = message.message_id
-            message_id = self._sender.new_message_id() if message_id is None else check_message_id(message_id)
-            check_size(data, headers, message_id, self._driver.max_payload)
+            full = self._full_subjects.get(subject) or await self._admit(subject)
+            payload = check_data(data)
+            fields = self._headers(full, headers)
+            unique = self._sender.new_message_id() if message_id is None else check_message_id(message_id)
+            check_size(payload, fields, unique, self._driver.max_payload)
         except BaseException as error:
             if self._sender.observed:
-                sized = message.data if isinstance(message.data, bytes) else b""
-                self._sender.report(message._replace(subject=self._full(message.subject), data=sized), error, started)
+                known = data if isinstance(data, bytes) else b""
+                self._sender.report(OutgoingMessage(self._full(subject), known, None, message_id), error, started)
             raise
-        return OutgoingMessage(subject, data, headers, message_id)
+        return OutgoingMessage(full, payload, fields, unique)
 
     def _headers(self, subject: str, headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
         before_send = self._connection.hooks.before_send
@@ -263,62 +244,17 @@ class Publisher(Closing):
 
     async def _take(self, item: Publishable, window: Window) -> PublishFuture | PubSubError:
         try:
-            given = item if isinstance(item, OutgoingMessage) else OutgoingMessage(*item)
-            message = await self._prepare(given, time.perf_counter())
-            await window.acquire()
-            return self._enqueue(message, window)
+            given = OutgoingMessage(*cast("tuple[str, bytes]", item))
         except TypeError:
             return InvalidArgumentError(f"expected (subject, data) or (subject, data, headers), got {item!r:.80}")
+        try:
+            return await self._pipeline.put(await self._prepare(*given, time.perf_counter()), window)
         except PubSubError as error:
             return error
 
-    def _enqueue(self, message: OutgoingMessage, window: Window) -> PublishFuture:
-        loop = asyncio.get_running_loop()
-        if self._batch is not None and self._batch.window is not window:
-            self._cut()
-        if self._batch is None:
-            self._batch = _Batch(window)
-            loop.call_soon(self._cut)
-        future = PublishFuture(loop=loop)
-        self._batch.messages.append(message)
-        self._batch.futures.append(future)
-        self._backlog += 1
-        if len(self._batch.messages) >= _BATCH:
-            self._cut()
-        return future
-
-    def _cut(self) -> None:
-        if self._batch is not None:
-            task = asyncio.get_running_loop().create_task(self._run(self._batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            self._batch = None
-
-    async def _run(self, batch: _Batch) -> None:
-        self._backlog -= len(batch.messages)
-        try:
-            outcomes = await self._sender.deliver(batch.messages, batch.started)
-        except BaseException:
-            for future in batch.futures:
-                future.cancel()
-            raise
-        finally:
-            batch.window.release(len(batch.messages))
-        failed: list[PublishFuture] = []
-        for future, outcome in zip(batch.futures, outcomes, strict=True):
-            if future.done():
-                continue
-            if isinstance(outcome, PubSubError):
-                future.set_exception(outcome)
-                failed.append(future)
-            else:
-                future.set_result(outcome)
-        if failed:
-            self._failed = [future for future in self._failed if not future.observed] + failed
-
 
 async def _each(messages: Iterable[Publishable] | AsyncIterable[Publishable]) -> AsyncGenerator[Publishable]:
-    if hasattr(messages, "__aiter__"):
+    if isinstance(messages, AsyncIterable):
         async for message in messages:
             yield message
     else:

@@ -9,7 +9,7 @@ from pubsubkit.errors import PubSubError
 from pubsubkit.url import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from pubsubkit.driver import Driver
 
@@ -31,7 +31,7 @@ def portable(error: Exception, driver: Driver, doing: str) -> PubSubError:
 
 
 @contextmanager
-def translating(driver: Driver, doing: str) -> Iterator[None]:
+def translating(driver: Driver, doing: str) -> Generator[None]:
     """Raise every native exception of the block as its portable one; cancellation passes."""
     try:
         yield

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote
 
@@ -301,11 +302,11 @@ def _mask_url(text: str, hidden: frozenset[str] = frozenset()) -> str:
     if "${" in _PLACEHOLDER.sub("", text):
         return f"{scheme}{separator}{_MASK}"
     userinfo, at, rest = rest.rpartition("@")
-    if re.search("[/?#]", userinfo):
-        rest = _MASK  # the '@' may be one of a password or of a later part: what follows it is no host for certain
     user, colon, _ = userinfo.partition(":")
     known = f"{user}:" if colon and re.fullmatch(r"[\w.%${}~-]+", user) else ""
-    return f"{scheme}{separator}{known}{_MASK + at if at else ''}{rest if rest == _MASK else _mask_rest(rest, hidden)}"
+    if re.search("[/?#]", userinfo):
+        return f"{scheme}{separator}{known}{_MASK}"  # what follows the '@' may be the rest of a secret
+    return f"{scheme}{separator}{known}{_MASK + at if at else ''}{_mask_rest(rest, hidden)}"
 
 
 def _mask_rest(rest: str, hidden: frozenset[str]) -> str:
@@ -381,9 +382,7 @@ def _why_ambiguous(authority: str, rest: str) -> str | None:
 def _is_host(name: str) -> bool:
     if not name.startswith("["):
         return re.fullmatch(r"[\w.~-]+", name) is not None
-    import ipaddress  # few URLs need it
-
     try:
-        return bool(ipaddress.IPv6Address(name[1:-1]))
+        return bool(IPv6Address(name[1:-1]))
     except ValueError:
         return False

@@ -27,10 +27,12 @@ class PublishFuture(asyncio.Future[PublishReceipt]):
     __iter__ = __await__
 
     def result(self) -> PublishReceipt:
+        """The receipt, or raise why there is none."""
         self.observed = True
         return super().result()
 
     def exception(self) -> BaseException | None:
+        """Why there is no receipt; None when there is one."""
         self.observed = True
         return super().exception()
 

@@ -136,7 +136,8 @@ def _seconds(config: Mapping[str, Any], name: str) -> float | None:
 
 def _max_deliver(config: Mapping[str, Any]) -> int | None:
     actual = _limit(config, "max_deliver")
-    asked = int((config.get("metadata") or {}).get(MAX_DELIVER_KEY, 0))
+    metadata: Mapping[str, str] = config.get("metadata") or {}
+    asked = int(metadata.get(MAX_DELIVER_KEY, 0))
     return asked if actual and asked and asked <= actual else actual
 
 

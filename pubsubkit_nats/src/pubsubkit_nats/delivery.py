@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Delivery, MessageMetadata, Settlement, Verdict
-
 from pubsubkit_nats.codec import nanoseconds, timestamp
 
 if TYPE_CHECKING:
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
 
     from pubsubkit_nats.link import Link
 
-__all__ = ["GIVE_BACK", "IN_PROGRESS", "NatsDelivery"]
+__all__ = ["NatsDelivery"]
 
-GIVE_BACK = b"-NAK"
-IN_PROGRESS = b"+WPI"
 _ACK = b"+ACK"
+_NAK = b"-NAK"
+_LAST_NAK = b"+TERM max_deliver reached"
 _TERM = b"+TERM"
 _MESSAGE_ID = "Nats-Msg-Id"
 _RESERVED = "nats-"
@@ -29,15 +28,16 @@ _RESERVED = "nats-"
 class NatsDelivery(Delivery):
     """A message of a pull; its reply subject ``$JS.ACK.…`` carries the metadata (ADR-15) and takes the verdict."""
 
-    __slots__ = ("_link", "_message", "data", "lease", "subject")
+    __slots__ = ("_link", "_max_deliver", "_message", "data", "lease", "subject")
 
-    def __init__(self, message: Msg, link: Link, now: float) -> None:
+    def __init__(self, message: Msg, link: Link, max_deliver: int | None) -> None:
         self.subject = message.subject
         self.data = message.data
-        self.lease = now
+        self.lease = 0.0
         """When the lease of ``ack_wait`` was last known to begin, by the loop's clock."""
         self._message = message
         self._link = link
+        self._max_deliver = max_deliver
 
     @property
     def key(self) -> object:
@@ -76,12 +76,19 @@ class NatsDelivery(Delivery):
         if settlement.confirm:
             await self._link.client.request(self._message.reply, _ACK, timeout=self._link.options.request_timeout)
             return
-        await self.send(_frame(settlement))
+        await self._send(_LAST_NAK if settlement.verdict is Verdict.NAK and self._is_last() else _frame(settlement))
 
-    async def send(self, verdict: bytes) -> None:
-        """Send the bytes of a verdict."""
+    async def give_back(self) -> None:
+        """Return a message that no handler has seen."""
+        await self._send(_NAK)
+
+    def _is_last(self) -> bool:
+        """Whether ``max_deliver`` is used up; the consumer's own limit may have been raised for unseen messages."""
+        return self._max_deliver is not None and self.num_delivered >= self._max_deliver
+
+    async def _send(self, frame: bytes) -> None:
         await self._link.relieve()
-        await self._link.client.publish(self._message.reply, verdict)
+        await self._link.client.publish(self._message.reply, frame)
 
     def _fields(self) -> list[str]:
         """``stream, consumer, delivered, stream seq, consumer seq, time in ns, pending, …``."""
@@ -95,8 +102,8 @@ def _frame(settlement: Settlement) -> bytes:
         return _ACK
     if settlement.verdict is Verdict.NAK:
         if not settlement.delay:
-            return GIVE_BACK
-        return GIVE_BACK + b" " + json.dumps({"delay": nanoseconds(settlement.delay)}).encode()
+            return _NAK
+        return _NAK + b" " + json.dumps({"delay": nanoseconds(settlement.delay)}).encode()
     if settlement.verdict is Verdict.TERM:
         return _TERM + (b" " + settlement.reason.encode() if settlement.reason else b"")
-    return IN_PROGRESS
+    return b"+WPI"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from nats.aio.client import Client
+
 from pubsubkit.backend import Backend
 from pubsubkit.driver import Capability, Driver
-
 from pubsubkit_nats.failures import ERROR_TABLE
 from pubsubkit_nats.link import Link
 from pubsubkit_nats.manager import StreamManager

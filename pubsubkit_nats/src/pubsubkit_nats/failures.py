@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import nats.errors as core
 import nats.js.errors as js
+
 from pubsubkit.errors import (
     ConfigurationError,
     ConflictError,
@@ -94,7 +95,9 @@ class JetStreamError(Exception):
 
 def jetstream_error(answer: Mapping[str, Any], doing: str) -> PubSubError:
     """Return the portable error for the ``error`` object of an answer; its cause is a :class:`JetStreamError`."""
-    cause = JetStreamError(answer.get("code", 0), answer.get("err_code", 0), answer.get("description", "no reason given"))
+    cause = JetStreamError(
+        answer.get("code", 0), answer.get("err_code", 0), answer.get("description", "no reason given")
+    )
     fallback = TransientError if cause.code == 503 else InvalidArgumentError if cause.code == 400 else PubSubError
     error = _BY_CODE.get(cause.err_code, fallback)(f"{doing}: {cause}")
     error.__cause__ = cause

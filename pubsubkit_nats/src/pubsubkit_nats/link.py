@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
+
 from pubsubkit.driver import ConnectionState
 from pubsubkit.errors import ConfigurationError, PermissionDeniedError, TransientError
-
 from pubsubkit_nats.failures import jetstream_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
 
     from pubsubkit_nats.settings import NatsOptions
 
@@ -137,6 +140,12 @@ class Link:
         """The error, when the server has refused to take messages for *subject* on this connection."""
         return PermissionDeniedError(self._denied[subject]) if subject in self._denied else None
 
+    async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Subscribe without nats-py's limits, past which it would drop messages; what is asked for is bounded."""
+        return await self.client.subscribe(  # pyright: ignore[reportUnknownMemberType]
+            subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+
     async def wait_up(self) -> None:
         """Return when the connection is there."""
         await self._connected.wait()
@@ -166,8 +175,8 @@ class Link:
                 raise PermissionDeniedError(f"the server refused the credentials: {reason}") from reason
             raise reason from None
         except TimeoutError as error:
-            reason = self.client.last_error or "no answer"
-            raise TransientError(f"no connection within {self.options.connect_timeout:g} s: {reason}") from error
+            last = self.client.last_error or "no answer"
+            raise TransientError(f"no connection within {self.options.connect_timeout:g} s: {last}") from error
         finally:
             self._connecting = False
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from pubsubkit.driver import ConsumerInfo, ConsumerSpec, StreamInfo
     from pubsubkit.options import StreamOptions
-
     from pubsubkit_nats.link import Link
 
 __all__ = ["StreamManager"]

