@@ -20,9 +20,9 @@ __all__ = ["MAX_SUBJECT_BYTES", "check_filter", "check_subject", "covers", "matc
 MAX_SUBJECT_BYTES = 1024
 """The longest subject or filter in bytes of UTF-8; it leaves room in the 4,096 bytes of a NATS control line."""
 
-_TOKEN = r"[^\s.*>\x00-\x1f\x7f\ud800-\udfff]+"
-_subject = re.compile(rf"{_TOKEN}(?:\.{_TOKEN})*").fullmatch
-_filter = re.compile(rf"(?:(?:\*|{_TOKEN})\.)*(?:\*|>|{_TOKEN})").fullmatch
+_WORD = r"[^\s.*>\x00-\x1f\x7f\ud800-\udfff]+"
+_subject = re.compile(rf"{_WORD}(?:\.{_WORD})*").fullmatch
+_filter = re.compile(rf"(?:(?:\*|{_WORD})\.)*(?:\*|>|{_WORD})").fullmatch
 
 
 def check_subject(subject: str) -> str:

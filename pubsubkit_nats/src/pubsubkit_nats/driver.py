@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from nats.aio.client import Client
 
 from pubsubkit.backend import Backend
 from pubsubkit.driver import Capability, Driver
@@ -16,6 +15,7 @@ from pubsubkit_nats.pull import PullSubscription
 from pubsubkit_nats.settings import NatsOptions, connect_arguments
 
 if TYPE_CHECKING:
+    from nats.aio.client import Client
     from collections.abc import Callable, Iterable, Sequence
 
     from pubsubkit.driver import ConnectionState, ConsumerSpec, OutgoingMessage
@@ -81,7 +81,7 @@ class NatsDriver(StreamManager, Driver):
 
     async def ping(self) -> None:
         """PING, PONG."""
-        await self._link.client.flush()
+        await self._link.ping()
 
     async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
         """Publish with confirmation; see :class:`PublishPipe`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import nats.errors as core
@@ -64,6 +65,7 @@ ERROR_TABLE: Mapping[type[Exception], type[PubSubError]] = {
     js.TooManyStalledMsgsError: TransientError,
     js.FetchTimeoutError: TransientError,
     js.ConsumerSequenceMismatchError: TransientError,
+    ssl.SSLCertVerificationError: ConfigurationError,
     OSError: TransientError,
     TimeoutError: TransientError,
 }

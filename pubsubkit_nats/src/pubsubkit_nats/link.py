@@ -6,9 +6,11 @@ import asyncio
 import json
 import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from pubsubkit.driver import ConnectionState
@@ -16,7 +18,7 @@ from pubsubkit.errors import ConfigurationError, PermissionDeniedError, Transien
 from pubsubkit_nats.failures import jetstream_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
@@ -29,6 +31,8 @@ logger = logging.getLogger("pubsubkit.nats")
 
 _HIGH_WATER = 1024 * 1024
 _WATCH_SECONDS = 0.25
+_CLOSE_SECONDS = 1.0
+_NEVER = 3600
 _violation = re.compile(r'permissions violation for (?:publish|subscription) to "?([^\s"]+)', re.IGNORECASE).search
 
 
@@ -52,6 +56,7 @@ class Link:
         self._failures = 0
         self._servers = len(arguments["servers"]) if arguments else 0
         self._denied: dict[str, str] = {}
+        self._undisturbed: set[asyncio.Future[object]] = set()
         self._reconnects = 0
         self._watch: asyncio.TimerHandle | None = None
         self._on_state: Callable[[ConnectionState, Exception | None], None] | None = None
@@ -89,7 +94,38 @@ class Link:
         if self._watch is not None:
             self._watch.cancel()
         if self.owned and not self.client.is_closed:
-            await self.client.close()
+            # Closing flushes, which fails when the server is gone, and waits for ever on a failed TLS handshake;
+            # the client is closed all the same.
+            with suppress(OSError, NatsError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self.client.close()
+            for task in self._undisturbed:
+                task.cancel()
+
+    async def ping(self) -> None:
+        """PING and wait for PONG.
+
+        :raises TransientError: not connected, where nats-py's ``flush`` would return at once.
+        """
+        if not self.up:
+            raise TransientError(f"not connected: {self.client.last_error or 'the connection was lost'}")
+        await self.undisturbed(self.client.flush(_NEVER))
+
+    async def undisturbed(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run something that waits for a PONG so that cancelling the caller does not cancel it.
+
+        nats-py 2.16 ends its read loop, and stays "connected", when the PONG of a cancelled or timed-out ping comes
+        in late.
+
+        :raises TransientError: the connection was lost meanwhile.
+        """
+        task = asyncio.ensure_future(work)
+        self._undisturbed.add(task)
+        task.add_done_callback(self._undisturbed.discard)
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise TransientError("the connection was lost")
+        task.result()
 
     async def call(self, subject: str, body: object = None) -> dict[str, Any]:
         """Ask the JetStream API and return its answer, which may hold an ``error``.
@@ -156,7 +192,7 @@ class Link:
         nats-py would wait by itself, but it swallows a cancellation that comes meanwhile.
         """
         while self.client.pending_data_size > _HIGH_WATER and self.client.is_connected:
-            await self.client.flush()
+            await self.ping()
 
     async def _connect(self, arguments: dict[str, Any]) -> None:
         self._connecting = True
@@ -202,6 +238,8 @@ class Link:
 
     def _lost(self) -> None:
         self._connected.clear()
+        for task in self._undisturbed:
+            task.cancel()
         self._tell(ConnectionState.DISCONNECTED)
         for listener in tuple(self.listeners):
             listener(False)

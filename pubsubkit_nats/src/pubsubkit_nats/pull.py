@@ -106,7 +106,7 @@ class PullSubscription(DriverSubscription):
             return
         async with asyncio.timeout(_STOP_SECONDS):
             # UNSUB, then a round trip: what was on its way has arrived, and nothing is lost.
-            await self._subscription.drain()  # type: ignore[no-untyped-call]
+            await self._link.undisturbed(self._subscription.drain())  # type: ignore[no-untyped-call]
             # Makes the server drop our open requests, else it would try to serve them first and break the order.
             if await self._manager.consumer_info(self._spec.stream, self._spec.name) is not None:
                 await self._save_last_chances()
@@ -115,7 +115,7 @@ class PullSubscription(DriverSubscription):
                 for unseen in self._buffer:
                     await unseen.give_back()
             self._buffer.clear()
-            await self._link.client.flush()
+            await self._link.ping()
 
     async def _ask(self) -> None:
         room = self._size - self._asked - len(self._buffer)

@@ -12,10 +12,10 @@ import os
 import shutil
 import signal
 import sysconfig
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 __all__ = ["NatsServer", "find_server"]
@@ -127,7 +127,7 @@ class NatsServer:
                     raise RuntimeError(f"nats-server ended at its start: {_read(self.directory / 'server.log')[-800:]}")
                 await asyncio.sleep(_POLL_SECONDS)
         found: dict[str, list[str]] = json.loads(text)
-        return found["nats"][0]
+        return "nats://" + found["nats"][0].partition("://")[2]
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,291 @@
+"""Opening a connection: addresses, credentials, TLS, and what bad ones get."""
+
+import asyncio
+import datetime
+import ipaddress
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nkeys
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from nats.aio.client import Client
+
+from pubsubkit import (
+    ConfigurationError,
+    ConsumerOptions,
+    PermissionDeniedError,
+    PublisherOptions,
+    TransientError,
+    connect,
+    open_backend,
+)
+from pubsubkit_nats.testing import NatsServer, find_server
+
+SECRET = "hunter2-s3cret"
+
+
+async def roundtrip(url: str, **options: object) -> None:
+    async with connect(url, **options) as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"x")
+        async with backend.consumer(ConsumerOptions(stream_name="s")).subscribe() as messages:
+            assert (await anext(messages)).data == b"x"
+
+
+async def refused(url: str, kind: type[Exception], words: str, **options: object) -> None:
+    started = time.monotonic()
+    with pytest.raises(kind, match=words) as caught:
+        await open_backend(url, **options)
+    assert time.monotonic() - started < 5
+    assert SECRET not in str(caught.value)
+    cause = caught.value.__cause__
+    assert SECRET not in repr(cause)
+
+
+async def test_refused_connection_is_transient_and_quick(unused_tcp_port: int):
+    """A port where nobody listens is a TransientError that names the address, well before the connect timeout."""
+    await refused(f"nats://u:{SECRET}@127.0.0.1:{unused_tcp_port}", TransientError, f"127.0.0.1:{unused_tcp_port}")
+
+
+async def test_silent_server_ends_in_the_connect_timeout():
+    """A server that accepts and says nothing is a TransientError when the connect timeout is over."""
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silence, "127.0.0.1", 0) as quiet:
+        port = quiet.sockets[0].getsockname()[1]
+        await refused(f"nats://127.0.0.1:{port}?connect_timeout=300ms", TransientError, "connect")
+
+
+async def test_server_without_jetstream(tmp_path: Path):
+    """A server without JetStream is a ConfigurationError that says how to turn it on."""
+    async with NatsServer(tmp_path, jetstream=False) as server:
+        await refused(server.url, ConfigurationError, "nats-server -js")
+
+
+async def test_one_of_several_servers_is_enough(server: NatsServer, unused_tcp_port: int):
+    """With several servers in the URL one that answers is enough."""
+    await roundtrip(f"nats://127.0.0.1:{unused_tcp_port},{server.address}")
+
+
+@pytest.fixture
+def users() -> dict[str, str]:
+    keys = nkeys.from_seed(nkeys_seed := new_seed())
+    public = keys.public_key.decode()
+    return {
+        "password": f"authorization {{ user: joe, password: '{SECRET}' }}",
+        "token": f"authorization {{ token: '{SECRET}' }}",
+        "nkey": f"authorization {{ users: [ {{ nkey: {public} }} ] }}",
+        "seed": nkeys_seed.decode(),
+    }
+
+
+def new_seed() -> bytes:
+    import os
+
+    return bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
+
+
+async def test_password(tmp_path: Path, users: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    """User and password work from the URL, also out of the environment; a wrong one is PermissionDeniedError."""
+    monkeypatch.setenv("NATS_PASSWORD", SECRET)
+    async with NatsServer(tmp_path, users["password"]) as server:
+        await roundtrip(f"nats://joe:{SECRET}@{server.address}")
+        await roundtrip(f"nats://joe:${{NATS_PASSWORD}}@{server.address}")
+        await refused(f"nats://joe:{SECRET}x@{server.address}", PermissionDeniedError, "credentials")
+        await refused(server.url, PermissionDeniedError, "credentials")
+
+
+async def test_token(tmp_path: Path, users: dict[str, str]):
+    """A user without a password is a token; the token parameter does the same."""
+    async with NatsServer(tmp_path, users["token"]) as server:
+        await roundtrip(f"nats://{SECRET}@{server.address}")
+        await roundtrip(server.url, token=SECRET)
+        await refused(f"nats://{SECRET}x@{server.address}", PermissionDeniedError, "credentials")
+
+
+async def test_nkey(tmp_path: Path, users: dict[str, str]):
+    """An NKey seed authenticates; another one is refused and never shown."""
+    async with NatsServer(tmp_path, users["nkey"]) as server:
+        await roundtrip(server.url, nkey_seed=users["seed"])
+        other = new_seed().decode()
+        with pytest.raises(PermissionDeniedError) as caught:
+            await open_backend(server.url, nkey_seed=other)
+        assert other not in str(caught.value)
+
+
+async def test_credentials_file(tmp_path: Path):
+    """A credentials file with a JWT authenticates against an operator's server."""
+    config, creds = operator_set_up(tmp_path)
+    async with NatsServer(tmp_path / "nats", config) as server:
+        await roundtrip(f"{server.url}?creds={creds}")
+        await refused(server.url, PermissionDeniedError, "credentials")
+
+
+def operator_set_up(folder: Path) -> tuple[str, Path]:
+    """An operator with one account and user: the server's configuration and the user's credentials file."""
+    import base64
+    import json
+    import os
+
+    def pair(prefix: int) -> tuple[str, nkeys.KeyPair, bytes]:
+        seed = bytes(nkeys.encode_seed(os.urandom(32), prefix))
+        keys = nkeys.from_seed(bytearray(seed))
+        return keys.public_key.decode(), keys, seed
+
+    def part(value: object) -> str:
+        raw = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+    def token(issuer: str, keys: nkeys.KeyPair, subject: str, claims: dict[str, object]) -> str:
+        body = {"jti": "x", "iat": 1, "iss": issuer, "name": subject[:4], "sub": subject, "nats": claims}
+        text = f"{part({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{part(body)}"
+        return f"{text}.{part(bytes(keys.sign(text.encode())))}"
+
+    operator, operator_keys, _ = pair(nkeys.PREFIX_BYTE_OPERATOR)
+    account, account_keys, _ = pair(nkeys.PREFIX_BYTE_ACCOUNT)
+    system, _, _ = pair(nkeys.PREFIX_BYTE_ACCOUNT)
+    user, _, seed = pair(nkeys.PREFIX_BYTE_USER)
+    everything = {"subs": -1, "data": -1, "payload": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1}
+    stores = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1, "wildcards": True}
+    top = token(operator, operator_keys, operator, {"type": "operator", "version": 2, "system_account": system})
+    accounts = {
+        account: token(
+            operator,
+            operator_keys,
+            account,
+            {"type": "account", "version": 2, "limits": everything | stores, "default_permissions": {}},
+        ),
+        system: token(operator, operator_keys, system, {"type": "account", "version": 2, "limits": everything}),
+    }
+    claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {}}
+    jwt = token(account, account_keys, user, claims)
+    creds = folder / "user.creds"
+    creds.write_text(
+        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"
+    )
+    preload = "\n".join(f'{name}: "{text}"' for name, text in accounts.items())
+    config = f'operator: "{top}"\nresolver: MEMORY\nsystem_account: {system}\nresolver_preload {{ {preload} }}'
+    return config, creds
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> dict[str, Path]:
+    """A CA, a server certificate for 127.0.0.1 and a client certificate, in PEM files."""
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    files: dict[str, Path] = {}
+
+    def write(name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        files[name], files[f"{name}_key"] = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        files[name].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        plain = serialization.NoEncryption()
+        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+        files[f"{name}_key"].write_bytes(pem)
+
+    def make(name: str, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ca")]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+            )
+        )
+        return builder.sign(ca_key, hashes.SHA256())
+
+    write("ca", ca_key, make("ca", ca_key, ca=True))
+    for name in ("server", "client"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        write(name, key, make(name, key, ca=False))
+    return files
+
+
+async def test_tls(tmp_path: Path, tls: dict[str, Path]):
+    """nats+tls:// checks the server by the given CA and shows the client certificate; without the CA it is refused."""
+    config = (
+        f'tls {{ cert_file: "{tls["server"]}", key_file: "{tls["server_key"]}", '
+        f'ca_file: "{tls["ca"]}", verify: true, timeout: 5 }}'
+    )
+    async with NatsServer(tmp_path / "nats", config) as server:
+        client = f"tls_cert={tls['client']}&tls_key={tls['client_key']}"
+        await roundtrip(f"nats+tls://{server.address}?tls_ca={tls['ca']}&{client}")
+        await refused(f"nats+tls://{server.address}?{client}", ConfigurationError, "certificate")
+        await refused(f"nats+tls://{server.address}?tls_ca={tls['ca']}", TransientError, "connect")
+
+
+@pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float' is deprecated:DeprecationWarning")  # nats-py's
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_websocket(tmp_path: Path, tls: dict[str, Path], unused_tcp_port: int, secure: bool):
+    """nats+ws:// and nats+wss:// speak to the server's websocket port."""
+    secured = f'tls {{ cert_file: "{tls["server"]}", key_file: "{tls["server_key"]}" }}' if secure else "no_tls: true"
+    config = f'websocket {{ host: "127.0.0.1", port: {unused_tcp_port}, {secured} }}'
+    async with NatsServer(tmp_path / "nats", config):
+        scheme, query = ("nats+wss", f"?tls_ca={tls['ca']}") if secure else ("nats+ws", "")
+        await roundtrip(f"{scheme}://127.0.0.1:{unused_tcp_port}{query}")
+
+
+def no_file(folder: Path) -> str:
+    return f"nats://h?creds={folder / 'missing.creds'}"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (no_file, "no such file"),
+        (lambda folder: f"nats+tls://h?tls_ca={folder / 'missing.pem'}", "cannot load the TLS files"),
+        (lambda _: "nats+tls://h?tls_key=k", "tls_key needs tls_cert"),
+        (lambda _: "nats://h?tls_ca=x", "need nats\\+tls"),
+        (lambda _: f"nats://joe:{SECRET}@h?token={SECRET}", "several ways to authenticate: a user in the URL, token"),
+        (lambda _: f"nats://h?nkey_seed={SECRET}", "expected a seed"),
+        (lambda _: "nats://h/path", "path"),
+        (lambda _: "nats+tsl://h", "did you mean 'tls'"),
+        (lambda _: f"nats://joe:{SECRET}@h?pasword=1&conect_timeout=1s", r"(?s)pasword.*connect_timeout"),
+        (lambda _: "nats://h?heartbeat=soon", "duration such as"),
+    ],
+)
+def test_bad_urls(tmp_path: Path, make: Callable[[Path], str], words: str):
+    """A URL that cannot be right is refused before anything is connected, with what is wrong and without secrets."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        connect(make(tmp_path))
+    assert SECRET not in str(caught.value)
+
+
+async def test_native_is_the_client(server: NatsServer):
+    """Backend.native is the nats-py client, for what the portable API does not offer."""
+    async with connect(server.url, name="my service") as backend:
+        assert isinstance(backend.native, Client)
+        assert backend.native.is_connected
+        assert "nats-server" not in repr(backend)
+        assert await backend.native.jetstream().account_info()
+    assert backend.native.is_closed
+
+
+def test_find_server_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch):
+    """Without a binary the error names the extra to install."""
+    monkeypatch.delenv("NATS_SERVER_BIN", raising=False)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(FileNotFoundError, match="server"):
+        find_server()
+
+
+async def test_server_that_cannot_start_says_why(tmp_path: Path):
+    """A server with a broken configuration fails with the end of its log."""
+    with pytest.raises(RuntimeError, match="Parse error"):
+        await NatsServer(tmp_path, "nonsense {").start()
