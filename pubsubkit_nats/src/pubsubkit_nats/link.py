@@ -55,7 +55,7 @@ class Link:
         self._connecting = False
         self._failures = 0
         self._servers = len(arguments["servers"]) if arguments else 0
-        self._denied: dict[str, str] = {}
+        self._denied: set[str] = set()
         self._undisturbed: set[asyncio.Future[object]] = set()
         self._reconnects = 0
         self._watch: asyncio.TimerHandle | None = None
@@ -174,7 +174,9 @@ class Link:
 
     def denial(self, subject: str) -> PermissionDeniedError | None:
         """The error, when the server has refused to take messages for *subject* on this connection."""
-        return PermissionDeniedError(self._denied[subject]) if subject in self._denied else None
+        if subject.lower() not in self._denied:  # nats-py reports in lower case
+            return None
+        return PermissionDeniedError(f"this account may not publish to {subject!r}; let the server's operator allow it")
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """Subscribe without nats-py's limits, past which it would drop messages; what is asked for is bounded."""
@@ -223,7 +225,7 @@ class Link:
                 raise _GiveUp from error
             return
         if found := _violation(str(error)):
-            self._denied[found[1]] = str(error)
+            self._denied.add(found[1].lower())
         logger.warning("%s", error)
 
     async def _on_disconnected(self) -> None:

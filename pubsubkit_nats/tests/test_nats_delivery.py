@@ -1,0 +1,153 @@
+"""Leases, limits and permissions: what is particular to JetStream."""
+
+import asyncio
+from pathlib import Path
+
+import nats
+import pytest
+
+from pubsubkit import (
+    ConfigurationError,
+    ConflictError,
+    ConsumerOptions,
+    NotFoundError,
+    PermissionDeniedError,
+    PublisherOptions,
+    Storage,
+    StreamOptions,
+    UnsupportedError,
+    connect,
+)
+from pubsubkit_nats.testing import NatsServer
+
+MEMORY = PublisherOptions(stream_name="s")
+
+
+async def test_waiting_in_the_buffer_does_not_time_out(server: NatsServer):
+    """A slow handler gets each message once, although they wait in the buffer longer than ack_wait."""
+    options = ConsumerOptions(stream_name="s", consumer_name="d", ack_wait=0.3)
+    async with connect(server.url) as backend, backend.publisher(MEMORY) as publisher:
+        await publisher.publish_many(("s.x", b"%d" % number) for number in range(10))
+        async with backend.consumer(options).subscribe() as messages:
+            seen: list[tuple[bytes, int]] = []
+            async with asyncio.timeout(20):
+                while len(seen) < 10:
+                    message = await anext(messages)
+                    await asyncio.sleep(0.1)  # the handler's work
+                    await message.ack()
+                    seen.append((message.data, message.metadata.num_delivered))
+    assert seen == [(b"%d" % number, 1) for number in range(10)]
+
+
+async def test_messages_of_other_clients_and_servers_headers(server: NatsServer):
+    """Messages of a plain NATS client arrive; headers that the broker reserves are not shown."""
+    async with connect(server.url) as backend:
+        await backend.ensure_stream(StreamOptions(name="s"))
+        client = await nats.connect(server.url)
+        await client.jetstream().publish("s.x", b"plain", headers={"Nats-Msg-Id": "7", "Mine": "yes"})
+        await client.close()
+        async with backend.consumer(ConsumerOptions(stream_name="s")).subscribe() as messages:
+            message = await anext(messages)
+            assert (message.data, dict(message.headers)) == (b"plain", {"Mine": "yes"})
+            assert message.metadata.message_id == "7"
+
+
+async def test_settings_of_operators_survive(server: NatsServer):
+    """Widening a stream keeps the settings that pubsubkit has no word for."""
+    client = await nats.connect(server.url)
+    await client.jetstream().add_stream(name="s", subjects=["s.>"], description="by hand", allow_direct=True)
+    async with connect(server.url) as backend:
+        await backend.ensure_stream(StreamOptions(name="s", subjects=("t.>",)), manage="update")
+    config = (await client.jetstream().stream_info("s")).config
+    assert (config.description, config.allow_direct) == ("by hand", True)
+    assert set(config.subjects or ()) == {"s.>", "t.>"}
+    await client.close()
+
+
+async def test_overlapping_streams_conflict(server: NatsServer):
+    """A stream whose subjects belong to another one is a ConflictError in the server's words."""
+    async with connect(server.url) as backend:
+        await backend.ensure_stream(StreamOptions(name="one"))
+        with pytest.raises(ConflictError, match="overlap"):
+            await backend.ensure_stream(StreamOptions(name="two", subjects=("one.x",)))
+        with pytest.raises(NotFoundError):
+            await backend.stream_info("two")
+
+
+async def test_replicas_need_a_cluster(server: NatsServer):
+    """Replicas on a single server are UnsupportedError."""
+    async with connect(server.url) as backend:
+        with pytest.raises(UnsupportedError, match="replicas"):
+            await backend.ensure_stream(StreamOptions(name="s", replicas=3))
+
+
+async def test_stream_deleted_under_a_publisher(server: NatsServer):
+    """When the stream is deleted under an open publisher, publishing is NotFoundError, not a retry for ever."""
+    async with connect(server.url) as backend, backend.publisher(MEMORY) as publisher:
+        await publisher.publish("s.x", b"x")
+        await backend.delete_stream("s")
+        with pytest.raises(NotFoundError, match="no stream holds"):
+            await publisher.publish("s.x", b"x")
+
+
+async def test_permissions(tmp_path: Path):
+    """A subject that the account may not publish to is PermissionDeniedError that names it."""
+    config = """authorization { users: [
+        { user: all, password: p }
+        { user: some, password: p, permissions: { publish: { allow: ["$JS.>", "_INBOX.>", "s.ok"] } } }
+    ] }"""
+    async with NatsServer(tmp_path, config) as server:
+        url = f"nats://some:p@{server.address}?request_timeout=500ms"
+        options = PublisherOptions(stream_name="s", timeout=0.5)
+        async with connect(url) as backend, backend.publisher(options) as publisher:
+            await publisher.publish("s.ok", b"x")
+            with pytest.raises(PermissionDeniedError, match="s.no"):
+                await publisher.publish("s.no", b"x")
+            await publisher.publish("s.ok", b"x")
+
+
+async def test_no_permission_for_the_api(tmp_path: Path):
+    """An account that may not use the JetStream API gets PermissionDeniedError that names what it may not do."""
+    config = """authorization { users: [
+        { user: some, password: p, permissions: { publish: { allow: ["_INBOX.>"] } } }
+    ] }"""
+    async with NatsServer(tmp_path, config) as server:
+        url = f"nats://some:p@{server.address}?request_timeout=300ms"
+        async with connect(url) as backend:
+            with pytest.raises(PermissionDeniedError, match=r"STREAM\.INFO\.s"):
+                await backend.stream_info("s")
+
+
+async def test_jetstream_domain(tmp_path: Path):
+    """A JetStream domain is reached by ?domain=; a wrong one is a ConfigurationError."""
+    async with NatsServer(tmp_path, "jetstream { domain: hub }") as server:
+        async with connect(server.url, domain="hub") as backend, backend.publisher(MEMORY) as publisher:
+            await publisher.publish("s.x", b"x")
+            async with backend.consumer(ConsumerOptions(stream_name="s")).subscribe() as messages:
+                message = await anext(messages)
+                assert (message.metadata.stream, message.metadata.sequence) == ("s", 1)
+                assert await message.ack(confirm=True)
+        with pytest.raises(ConfigurationError, match="domain"):
+            await connect(server.url, domain="elsewhere").open()
+
+
+async def test_storage_of_a_stream(server: NatsServer):
+    """The storage option reaches the server: memory by default, file when asked for."""
+    async with connect(server.url) as backend:
+        for name, storage in (("m", Storage.MEMORY), ("f", Storage.FILE)):
+            async with backend.publisher(PublisherOptions(stream_name=name, storage=storage)):
+                assert (await backend.stream_info(name)).options.storage is storage
+        async with backend.consumer(ConsumerOptions(stream_name="c", storage=Storage.FILE)):
+            assert (await backend.stream_info("c")).options.storage is Storage.FILE
+
+
+async def test_large_backlog_stays_on_the_server(server: NatsServer):
+    """Of a backlog of large messages a member fetches no more than its buffer."""
+    async with connect(server.url) as backend, backend.publisher(MEMORY) as publisher:
+        await publisher.publish_many(("s.x", b"x" * 500_000) for _ in range(60))
+        options = ConsumerOptions(stream_name="s", consumer_name="d", channel_buf_size=4)
+        async with backend.consumer(options).subscribe() as messages:
+            await anext(messages)
+            info = await backend.consumer_info("s", "d")
+            assert info.num_ack_pending <= 4
+            assert info.num_pending >= 56
