@@ -105,6 +105,7 @@ def test_a_url_is_split_into_decoded_parts(text: str, expected: BackendURL) -> N
         ("nats://h?a=%4", "bad percent-encoding in ?a: expected UTF-8, and %25 for a '%'"),
         ("nats://h?a", "a query parameter is not of the form name=value (encode '&' in a value as %26)"),
         ("nats://h?=a", "a query parameter is not of the form name=value (encode '&' in a value as %26)"),
+        ("nats://h?token=a&}=a", "a query parameter is not of the form name=value (encode '&' in a value as %26)"),
         ("nats://h?${A}=a", "a query parameter is not of the form name=value (encode '&' in a value as %26)"),
         ("nats://h/a b", "white space or a control character: percent-encode it or use ${VAR}"),
         ("nats://h\x00", "white space or a control character: percent-encode it or use ${VAR}"),
@@ -238,6 +239,11 @@ def test_a_lone_placeholder_is_a_url_with_placeholders_of_its_own() -> None:
     assert BackendURL.parse("${NOPE:-nats://u:${PW}@h:1}", environ) == expected
 
 
+def test_what_is_no_scheme_is_not_shown_as_one() -> None:
+    """Without a scheme, a password with ``://`` in it must not be taken for one."""
+    assert error_of("u:secret://more@h").startswith("bad URL ***://***@h: bad scheme: expected a name")
+
+
 @pytest.mark.parametrize("value", [f"{LEFT}-{RIGHT}", "${OTHER}", ""])
 def test_a_lone_placeholder_without_a_url_does_not_show_its_value(value: str) -> None:
     """A secret in the wrong variable is not told, and expansion ends after one step."""
@@ -251,7 +257,7 @@ def test_a_lone_placeholder_without_a_url_does_not_show_its_value(value: str) ->
     [
         ("nats://u:p@h:1,b/x?stream=a.>", "nats://u:***@h:1,b/x?stream=a.>"),
         ("nats://TOKEN@h", "nats://***@h"),
-        ("nats://u:@h", "nats://u:***@h"),
+        ("nats://TOKEN:@h", "nats://***@h"),
         (
             "nats+tls://h?nkey_file=a&PASSWORD=b&my-creds=c&ack=d",
             "nats+tls://h?nkey_file=***&PASSWORD=***&my-creds=***&ack=d",
@@ -357,11 +363,15 @@ def test_a_secret_from_a_variable_is_never_shown(template: str, awkward: str) ->
         ("from nats://a:b@h to nats://c:d@g", "from nats://a:***@h to nats://c:***@g"),
         ("'nats://u:p w@h'", "'nats://u:***@h'"),
         ("user:secret@host is down", "***@host is down"),
+        ("url=nats://u:p@h;", "url=nats://u:***@h;"),
+        ("('nats://a:b@h', \"nats://c:d@g\")", "('nats://a:***@h', \"nats://c:***@g\")"),
+        ("nats://h?token=a&1=b&c=d", "nats://h?token=***&***&c=d"),
         ("nats://u:secret", "nats://u:***"),
         ("nats://[::1]:4222/x", "nats://[::1]:4222/x"),
         ("nats://h?token=a&b=c#d", "nats://h?token=***&b=c#***"),
         ("nats://h?%74oken=a", "nats://h?%74oken=***"),
         ("nats://${USER}:${PW}@${HOST}:${PORT}", "nats://${USER}:***@${HOST}:${PORT}"),
+        ("nats://TOKEN:@h", "nats://***@h"),
         ("nats://${TOKEN:-abc}@h", "nats://***@h"),
         ("nats://h?stream=${STREAM:-orders}", "nats://h?stream=${STREAM}"),
     ],
@@ -369,3 +379,12 @@ def test_a_secret_from_a_variable_is_never_shown(template: str, awkward: str) ->
 def test_redact_keeps_what_is_not_secret(text: str, shown: str) -> None:
     """A log line stays readable."""
     assert redact(text) == shown
+
+
+@pytest.mark.parametrize("part", ["${A:-", "${A:-$$", "a,", "@", "u:", "a://", "%", "a", " ", "[", "&", "$", "?"])
+@pytest.mark.timeout(5)
+def test_a_long_text_takes_no_long_time(part: str) -> None:
+    """No text, however odd, keeps the process busy."""
+    for text in (part * 20_000, "nats://" + part * 20_000, "u:p" + part * 20_000 + "@h"):
+        assert isinstance(redact(text), str)
+        assert read_url(text, {}).url is None or "://" in text

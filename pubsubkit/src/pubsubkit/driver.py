@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 API_VERSION = 1
-"""The version of this interface; a driver class states the one it was written for as ``API_VERSION``."""
+"""The version of this interface; it changes when a driver would have to."""
 
 
 class Capability(StrEnum):
@@ -255,7 +255,8 @@ class DriverSubscription(ABC):
 class Driver(ABC):
     """One connection to a broker."""
 
-    API_VERSION: ClassVar[int] = API_VERSION
+    API_VERSION: ClassVar[int]
+    """The version of this interface that the class was written for: the number in :data:`API_VERSION` at that time."""
     OPTIONS: ClassVar[type[Any]]
     """A frozen dataclass of :func:`pubsubkit.params.param` fields: the parameters of the URL."""
     MODIFIERS: ClassVar[frozenset[str]] = frozenset()

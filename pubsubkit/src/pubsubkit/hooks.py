@@ -53,7 +53,7 @@ def load_hooks(plugins: Iterable[object] = ()) -> Hooks:
     :raises ConfigurationError: one of *plugins* has a misspelt or async hook.  An installed plugin with such a fault,
         or one that fails to import, is left out with a warning in the log.
     """
-    installed = () if os.environ.get("PUBSUBKIT_DISABLE_PLUGINS") == "1" else _installed_plugins()
+    installed = () if os.environ.get("PUBSUBKIT_DISABLE_PLUGINS") == "1" else installed_plugins()
     given = tuple(plugins)
     if not installed and not given:
         return Hooks()
@@ -83,20 +83,21 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str | None) -
     import pluggy
 
     trial = _new_manager()
-    label = name or type(plugin).__qualname__
+    label = name or str(getattr(plugin, "__name__", type(plugin).__qualname__))
     try:
-        trial.register(plugin, name)
+        trial.register(plugin, label)
         trial.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
-        raise ConfigurationError(f"plugin {label}: {error}") from error
+        raise ConfigurationError(f"plugin {label}: {' '.join(str(error).split())}") from error
     for caller in trial.get_hookcallers(plugin) or ():
         if any(inspect.iscoroutinefunction(implementation.function) for implementation in caller.get_hookimpls()):
             raise ConfigurationError(f"plugin {label}: {caller.name} is async; hooks are plain functions")
-    manager.register(plugin, name)
+    taken = sum(other.split("#")[0] == label for other, _ in manager.list_name_plugin())
+    manager.register(plugin, f"{label}#{taken + 1}" if taken else label)
 
 
 @lru_cache(maxsize=1)
-def _installed_plugins() -> tuple[tuple[str, object], ...]:
+def installed_plugins() -> tuple[tuple[str, object], ...]:
     from importlib.metadata import entry_points
 
     found: list[tuple[str, object]] = []

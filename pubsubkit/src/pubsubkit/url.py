@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Self
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["BackendURL", "Host", "Reading", "read_url", "redact"]
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_PLACEHOLDER = re.compile(rf"\$\$|\$\{{({_NAME})(?::-((?:\$\$|\$\{{{_NAME}(?::-[^}}]*)?\}}|[^}}])*+))?\}}")
+_NESTED = rf"\$\{{{_NAME}(?::-[^${{}}]*)?\}}"
+_PLACEHOLDER = re.compile(rf"\$\$|\$\{{({_NAME})(?::-((?:\$\$|{_NESTED}|[^$}}]|\$(?!\{{))*+))?\}}")
 _STASHED = re.compile(r"\x00([0-9]+)\x00")
 _PARTS = re.compile(r"([^/?#\s]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
 _SHOWN_HOST = rf"(?:\[[0-9A-Fa-f:.%]*\]|[^:,\[\]]*)(?::(?:[0-9]{{1,5}}|\$\{{{_NAME}\}})(?![^,]))?"
 _SHOWN_HOSTS = re.compile(rf"(?:{_SHOWN_HOST},)*{_SHOWN_HOST}")
-_URL_START = re.compile(r"(?<![^\s'\"(<\[{])(?=[\w.+-]+://)")
+_URL_START = re.compile(r"(?<=\s)(?=['\"(<\[{]*[\w.+-]+://)")
+_SCHEME_CHARACTERS = string.ascii_letters + string.digits + "_.+-"
+_PARAMETER = re.compile(r"[A-Za-z_][\w.-]*")
 _SECRET_KEY = re.compile("pass|token|secret|seed|jwt|key|cred", re.IGNORECASE)
 _MASK = "***"
 _VALUE_SAFE = "/:,*>"  # what subjects and nested addresses need, so that a shown URL stays readable
@@ -113,9 +117,9 @@ class BackendURL:
     def _userinfo(self, *, hide: bool) -> str:
         if self.user is None:
             return ""
-        if self.password is None:
-            return f"{_MASK if hide else _quote(self.user)}@"
-        return f"{_quote(self.user)}:{_MASK if hide else _quote(self.password)}@"
+        if hide:
+            return f"{_quote(self.user)}:{_MASK}@" if self.password else f"{_MASK}@"
+        return f"{_quote(self.user)}{'' if self.password is None else ':' + _quote(self.password)}@"
 
     def _value(self, key: str, value: str, *, hide: bool) -> str:
         secret = _is_secret(key, self.hidden) or "@" in value
@@ -233,8 +237,8 @@ class _Reader:
         pairs: list[tuple[str, str]] = []
         for item in filter(None, raw.split("&")):
             raw_key, equals, raw_value = item.partition("=")
-            key = self._decode(raw_key, "in the query") if equals and "\x00" not in raw_key else ""
-            if not key:
+            key = self._decode(raw_key, "in the query") if equals else ""
+            if not key or not _PARAMETER.fullmatch(key):
                 self.problems.append("a query parameter is not of the form name=value (encode '&' in a value as %26)")
                 continue
             value = self._expand(raw_value, f"in ?{key}")
@@ -283,12 +287,23 @@ class _Reader:
 def redact(text: str) -> str:
     """Return *text* without the secrets of the URLs in it, well-formed or not; in doubt it hides too much.
 
-    Everything up to the last ``@`` counts as user info, so that no raw ``/`` or blank in a password lets it out.
+    Everything up to the last ``@`` counts as user info, so that no raw ``/`` or blank in a password lets it out.  Only
+    white space before another ``scheme://`` ends a URL.
     """
-    return "".join(
-        _mask_url(piece) if "://" in piece else re.sub(r"[^\s:]+:\S*@(?=\S)", f"{_MASK}@", piece)
-        for piece in _URL_START.split(text)
-    )
+    return "".join(map(_mask_piece, _URL_START.split(text)))
+
+
+def _mask_piece(text: str) -> str:
+    """Mask text with one URL at the most; of its prose, words that look like credentials without a scheme."""
+    before, separator, _ = text.partition("://")
+    prose = before.rstrip(_SCHEME_CHARACTERS) if separator else text
+    masked = re.sub(r"\S+", lambda word: _mask_word(word[0]), prose)
+    return masked + (_mask_url(text[len(prose) :]) if separator else "")
+
+
+def _mask_word(word: str) -> str:
+    before, at, after = word.rpartition("@")
+    return f"{_MASK}@{after}" if at and ":" in before else word
 
 
 def _mask_url(text: str, hidden: frozenset[str] = frozenset()) -> str:
@@ -302,8 +317,8 @@ def _mask_url(text: str, hidden: frozenset[str] = frozenset()) -> str:
     if "${" in _PLACEHOLDER.sub("", text):
         return f"{scheme}{separator}{_MASK}"
     userinfo, at, rest = rest.rpartition("@")
-    user, colon, _ = userinfo.partition(":")
-    known = f"{user}:" if colon and re.fullmatch(r"[\w.%${}~-]+", user) else ""
+    user, _, password = userinfo.partition(":")
+    known = f"{user}:" if password and re.fullmatch(r"[\w.%${}~-]+", user) else ""
     if re.search("[/?#]", userinfo):
         return f"{scheme}{separator}{known}{_MASK}"  # what follows the '@' may be the rest of a secret
     return f"{scheme}{separator}{known}{_MASK + at if at else ''}{_mask_rest(rest, hidden)}"
@@ -323,9 +338,10 @@ def _mask_rest(rest: str, hidden: frozenset[str]) -> str:
 
 def _mask_item(item: str, hidden: frozenset[str]) -> str:
     key, equals, value = item.partition("=")
-    if item and (not equals or "$" in key or _is_secret(unquote(key), hidden)):
-        return f"{key}={_MASK}" if equals else _MASK
-    return f"{key}{equals}{value}"
+    name = unquote(key)
+    if item and not (equals and _PARAMETER.fullmatch(name)):
+        return _MASK  # as likely as not the rest of a value with a raw '&'
+    return f"{key}{equals}{_MASK if _is_secret(name, hidden) else value}"
 
 
 def _is_secret(key: str, hidden: frozenset[str]) -> bool:

@@ -42,6 +42,7 @@ def NatsBackend(client: Client, *, plugins: Iterable[object] = (), **options: An
 class NatsDriver(StreamManager, Driver):
     """JetStream over one nats-py connection; streams and consumers are :class:`StreamManager`'s part."""
 
+    API_VERSION = 1
     OPTIONS = NatsOptions
     MODIFIERS: ClassVar[frozenset[str]] = frozenset({"tls", "ws", "wss"})
     capabilities = frozenset(Capability)

@@ -1,0 +1,178 @@
+"""Opening, closing and looking at a backend; what importing the package costs."""
+
+import asyncio
+import logging
+import pickle
+import subprocess
+import sys
+
+import pytest
+from pubsubkit_memory import Broker, MemoryDriver
+
+import pubsubkit
+from pubsubkit import (
+    Backend,
+    Capability,
+    ClosedError,
+    ConfigurationError,
+    ConnectionState,
+    ConsumerOptions,
+    PublishBatchError,
+    PublisherOptions,
+    TransientError,
+    connect,
+    open_backend,
+)
+
+
+async def test_open_backend_and_close():
+    """open_backend returns an open backend; after aclose nothing works and closing again is fine."""
+    backend = await open_backend("memory://")
+    assert isinstance(backend.native, Broker)
+    assert Capability.DURABLE in backend.capabilities
+    assert repr(backend) == "<Backend memory://>"
+    assert backend.max_payload == 1024 * 1024
+    await backend.aclose()
+    await backend.aclose()
+    with pytest.raises(ClosedError, match="the backend is closed"):
+        await backend.stream_info("s")
+
+
+async def test_use_before_open():
+    """A backend that was not opened says how to open it."""
+    with pytest.raises(ClosedError, match="async with connect"):
+        connect("memory://").publisher(PublisherOptions(stream_name="s"))
+
+
+async def test_a_closed_backend_that_was_never_open():
+    """Closing before opening is fine and final."""
+    backend = connect("memory://")
+    await backend.aclose()
+    with pytest.raises(ClosedError):
+        await backend.open()
+
+
+async def test_failed_open_releases_the_driver():
+    """When opening fails the driver is closed and the error is portable."""
+
+    class Fails(MemoryDriver):
+        released = False
+
+        async def open(self, on_state) -> None:
+            raise ConnectionError("native")
+
+        async def aclose(self) -> None:
+            self.released = True
+
+    driver = Fails()
+    with pytest.raises(pubsubkit.PubSubError, match="connect on memory://: native"):
+        async with Backend(driver):
+            pass
+    assert driver.released
+
+
+async def test_lost_messages_surface_when_the_backend_closes():
+    """A failure of publish_soon that nobody saw is raised by the backend's close, after everything was released."""
+
+    class Loses(MemoryDriver):
+        released = False
+
+        async def send(self, messages, timeout):
+            return [TransientError("lost")] * len(messages)
+
+        async def aclose(self) -> None:
+            self.released = True
+            await super().aclose()
+
+    driver = Loses()
+    with pytest.raises(PublishBatchError, match="lost"):
+        async with Backend(driver) as backend:
+            publisher = backend.publisher(PublisherOptions(stream_name="s"))
+            await publisher.publish_soon("s.x", b"x")
+    assert driver.released
+
+
+async def test_health_of_a_broker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch):
+    """health never raises and never hangs."""
+
+    class Silent(MemoryDriver):
+        async def ping(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("pubsubkit.backend._PING_SECONDS", 0.02)
+    async with Backend(Silent()) as backend, backend.consumer(ConsumerOptions(stream_name="s")).subscribe():
+        health = await backend.health()
+    assert (health.connected, health.consuming, health.latency) == (False, False, None)
+    assert "ping" in health.error
+
+
+async def test_states_are_logged(caplog: pytest.LogCaptureFixture):
+    """A lost connection is a warning of the logger pubsubkit.backend, its return an info."""
+
+    class Flickers(MemoryDriver):
+        async def open(self, on_state) -> None:
+            await super().open(on_state)
+            on_state(ConnectionState.DISCONNECTED, ConnectionError("cut"))
+            on_state(ConnectionState.CONNECTED, None)
+
+    caplog.set_level(logging.INFO, "pubsubkit")
+    async with Backend(Flickers()):
+        pass
+    texts = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert ("WARNING", "memory:// is disconnected: cut") in texts
+    assert ("INFO", "memory:// is connected") in texts
+
+
+async def test_named_memory_broker_is_shared():
+    """memory://name is one broker for the whole process, memory:// is private to its connection."""
+    async with connect("memory://shared-in-test") as one, connect("memory://shared-in-test") as two:
+        async with one.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"x")
+        async with two.consumer(ConsumerOptions(stream_name="s")).subscribe() as messages:
+            assert (await anext(messages)).data == b"x"
+        async with connect("memory://") as other:
+            with pytest.raises(pubsubkit.NotFoundError):
+                await other.stream_info("s")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("memry://", "memory"),
+        ("memory", "://"),
+        ("memory://?max_paylod=1", "max_payload"),
+        ("memory://?max_payload=big", "max_payload"),
+        ("memory://u:hunter2@x", "user"),
+        ("${PUBSUBKIT_NOT_SET}", "PUBSUBKIT_NOT_SET"),
+    ],
+)
+def test_bad_urls(url: str, words: str):
+    """A bad URL fails in connect, before anything is opened, with what to do and without its secret."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        connect(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_errors_can_be_pickled():
+    """Errors cross process boundaries with all they say."""
+    batch = PublishBatchError([pubsubkit.PublishReceipt("s", 1), TransientError("t")])
+    again = pickle.loads(pickle.dumps(batch))
+    assert (again.stored, str(again), str(again.failed[1])) == (batch.stored, str(batch), "t")
+
+
+def test_import_is_light():
+    """Importing pubsubkit loads neither a backend's client, nor cloudevents, click or pluggy."""
+    code = (
+        "import sys, pubsubkit; "
+        "heavy = {'nats', 'cloudevents', 'click', 'pluggy', 'pubsubkit_nats', 'pubsubkit_memory', 'importlib.metadata'}; "
+        "found = heavy & set(sys.modules); sys.exit(str(found) if found else 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_every_public_module_names_its_parts():
+    """__all__ is complete and sorted, so that the public surface is what it says."""
+    for name in pubsubkit.__all__:
+        assert getattr(pubsubkit, name).__doc__
+    assert len(set(pubsubkit.__all__)) == len(pubsubkit.__all__)

@@ -1,0 +1,213 @@
+"""Plugins: what they are told, and that a bad one harms nobody."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pubsubkit import (
+    ConfigurationError,
+    ConnectionState,
+    ConsumerOptions,
+    InvalidArgumentError,
+    NotFoundError,
+    PublisherOptions,
+    Verdict,
+    connect,
+    hooks,
+    hookspecs,
+)
+from pubsubkit.hookspecs import hookimpl
+
+ORDERS = PublisherOptions(stream_name="s")
+READER = ConsumerOptions(stream_name="s", consumer_name="d")
+
+
+class Recorder:
+    """Implements every observer hook."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+
+    @hookimpl
+    def pubsubkit_published(self, stream, subject, size, message_id, error, latency):
+        self.heard.append(("published", stream, subject, size, message_id, type(error), latency >= 0))
+
+    @hookimpl
+    def pubsubkit_received(self, stream, subject, consumer, size, num_delivered, headers):
+        self.heard.append(("received", stream, subject, consumer, size, num_delivered, dict(headers)))
+
+    @hookimpl
+    def pubsubkit_settled(self, stream, subject, consumer, verdict, num_delivered, error):
+        self.heard.append(("settled", stream, subject, consumer, verdict, num_delivered, error))
+
+    @hookimpl
+    def pubsubkit_connection_changed(self, address, state):
+        self.heard.append(("connection", address, state))
+
+
+@pytest.fixture(autouse=True)
+def no_installed_plugins() -> Iterator[None]:
+    """Each test sees the plugins that it installs, and leaves none."""
+    hooks.installed_plugins.cache_clear()
+    yield
+    hooks.installed_plugins.cache_clear()
+
+
+async def test_what_observers_hear():
+    """Observers hear of each publish, delivery and verdict once, with its values."""
+    recorder = Recorder()
+    async with connect("memory://", plugins=[recorder]) as backend, backend.publisher(ORDERS) as publisher:
+        await publisher.publish("s.x", b"data", headers={"a": "b"}, message_id="id")
+        with pytest.raises(NotFoundError):
+            await publisher.publish("elsewhere", b"")
+        async with backend.consumer(READER).subscribe() as messages:
+            await (await anext(messages)).nak()
+            message = await anext(messages)
+            await message.in_progress()
+            await message.ack()
+            await message.ack()
+    assert [event for event in recorder.heard if event[0] != "connection"] == [
+        ("published", "s", "s.x", 4, "id", type(None), True),
+        ("published", "s", "elsewhere", 0, None, NotFoundError, True),
+        ("received", "s", "s.x", "d", 4, 1, {"a": "b"}),
+        ("settled", "s", "s.x", "d", Verdict.NAK, 1, None),
+        ("received", "s", "s.x", "d", 4, 2, {"a": "b"}),
+        ("settled", "s", "s.x", "d", Verdict.IN_PROGRESS, 2, None),
+        ("settled", "s", "s.x", "d", Verdict.ACK, 2, None),
+    ]
+
+
+async def test_headers_before_send():
+    """A plugin may add headers; those of the publisher stay as they are, and plugins run last-installed first."""
+
+    class Adds:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @hookimpl
+        def pubsubkit_before_send(self, subject: str, headers: Mapping[str, str]) -> Mapping[str, str] | None:
+            return {"added": self.name, "own": "overwritten"} if "own" in headers else None
+
+    async with connect("memory://", plugins=[Adds("one"), Adds("two")]) as backend:
+        async with backend.publisher(ORDERS) as publisher:
+            await publisher.publish("s.x", b"", headers={"own": "kept"})
+            await publisher.publish("s.x", b"")
+        async with backend.consumer(READER).subscribe() as messages:
+            assert dict((await anext(messages)).headers) == {"added": "two", "own": "kept"}
+            assert dict((await anext(messages)).headers) == {}
+
+
+async def test_bad_headers_of_a_plugin():
+    """Headers of a plugin that cannot be carried are refused like the publisher's own."""
+
+    class Bad:
+        @hookimpl
+        def pubsubkit_before_send(self) -> Mapping[str, str]:
+            return {"bad name": "x"}
+
+    async with connect("memory://", plugins=[Bad()]) as backend, backend.publisher(ORDERS) as publisher:
+        with pytest.raises(InvalidArgumentError, match="bad name"):
+            await publisher.publish("s.x", b"")
+
+
+async def test_a_failing_observer(caplog: pytest.LogCaptureFixture):
+    """An observer that raises is logged with its name; the publish succeeds and other plugins still hear of it."""
+
+    class Fails:
+        @hookimpl
+        def pubsubkit_published(self):
+            raise RuntimeError("inside")
+
+        @hookimpl
+        def pubsubkit_before_send(self):
+            raise RuntimeError("inside too")
+
+    recorder = Recorder()
+    async with connect("memory://", plugins=[recorder, Fails()]) as backend:
+        async with backend.publisher(ORDERS) as publisher:
+            assert (await publisher.publish("s.x", b"")).sequence == 1
+    assert ("published", "s", "s.x", 0, None, type(None), True) in recorder.heard
+    assert caplog.text.count("Fails") >= 2
+    assert "inside too" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def pubsubkit_publishd(self): ...", "pubsubkit_publishd"),
+        ("def pubsubkit_published(self, subjct): ...", "subjct"),
+        ("async def pubsubkit_published(self): ...", "async"),
+    ],
+)
+def test_faulty_plugins_are_refused(source: str, words: str):
+    """A plugin with a misspelt hook, an unknown argument or an async hook is a ConfigurationError that says which."""
+    namespace: dict[str, object] = {"hookimpl": hookimpl}
+    exec(f"class Faulty:\n    @hookimpl\n    {source}", namespace)
+    faulty = namespace["Faulty"]
+    assert isinstance(faulty, Callable)
+    with pytest.raises(ConfigurationError, match=f"Faulty.*{words}"):
+        connect("memory://", plugins=[faulty()])
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str) -> None:
+    """Install a distribution with one plugin module into *folder*."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[pubsubkit.plugins]\n{name} = {name}\n")
+    (folder / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+GOOD = """
+from pubsubkit.hookspecs import hookimpl
+heard = []
+@hookimpl
+def pubsubkit_published(subject):
+    heard.append(subject)
+"""
+
+
+async def test_installed_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """Installed plugins are used; broken ones are left out with a warning that names them and their distribution."""
+    install(tmp_path, monkeypatch, "goodplugin", GOOD)
+    install(tmp_path, monkeypatch, "brokenplugin", "raise ImportError('no such thing')")
+    install(tmp_path, monkeypatch, "typoplugin", GOOD.replace("published", "publishd"))
+    async with connect("memory://") as backend, backend.publisher(ORDERS) as publisher:
+        await publisher.publish("s.x", b"")
+    module: ModuleType = sys.modules["goodplugin"]
+    assert module.heard == ["s.x"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert any("brokenplugin" in text and "1.0" in text and "no such thing" in text for text in warnings)
+    assert any("typoplugin" in text and "publishd" in text for text in warnings)
+
+
+async def test_installed_plugins_can_be_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """PUBSUBKIT_DISABLE_PLUGINS=1 leaves installed plugins out without importing them."""
+    install(tmp_path, monkeypatch, "unwanted", GOOD)
+    monkeypatch.setenv("PUBSUBKIT_DISABLE_PLUGINS", "1")
+    async with connect("memory://") as backend, backend.publisher(ORDERS) as publisher:
+        await publisher.publish("s.x", b"")
+    assert "unwanted" not in sys.modules
+
+
+def test_no_plugin_no_cost():
+    """Without a plugin every hook is None, so that the message path only tests an attribute."""
+    empty = hooks.load_hooks()
+    assert [getattr(empty, name) for name in hooks.Hooks.__slots__] == [None] * 6
+
+
+def test_every_hook_has_a_place():
+    """The compiled hooks are exactly the specified ones."""
+    specified = {name.removeprefix("pubsubkit_") for name in hookspecs.__all__ if name != "hookimpl"}
+    assert specified == set(hooks.Hooks.__slots__)
+
+
+def test_states():
+    """A connection is connected, disconnected or closed."""
+    assert [state.value for state in ConnectionState] == ["connected", "disconnected", "closed"]
