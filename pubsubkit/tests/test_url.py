@@ -8,7 +8,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from pubsubkit.errors import ConfigurationError
-from pubsubkit.url import BackendURL, Host, read_url, redact
+from pubsubkit.redaction import redact
+from pubsubkit.url import BackendURL, Host, read_url
 
 AWKWARD = [
     *"@/?#:&=%$[]{},;+ \t\n\\'\"<>|^`~!*()",

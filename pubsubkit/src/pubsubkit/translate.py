@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pubsubkit.errors import PubSubError
-from pubsubkit.url import redact
+from pubsubkit.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Generator

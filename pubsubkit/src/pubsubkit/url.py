@@ -15,32 +15,21 @@ from __future__ import annotations
 
 import os
 import re
-import string
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote
 
 from pubsubkit.errors import ConfigurationError
+from pubsubkit.redaction import MASK, PARAMETER, PARTS, PLACEHOLDER, is_secret, mask_url, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["BackendURL", "Host", "Reading", "read_url", "redact"]
+__all__ = ["BackendURL", "Host", "Reading", "read_url"]
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_NESTED = rf"\$\{{{_NAME}(?::-[^${{}}]*)?\}}"
-_PLACEHOLDER = re.compile(rf"\$\$|\$\{{({_NAME})(?::-((?:\$\$|{_NESTED}|[^$}}]|\$(?!\{{))*+))?\}}")
 _STASHED = re.compile(r"\x00([0-9]+)\x00")
-_PARTS = re.compile(r"([^/?#\s]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
-_SHOWN_HOST = rf"(?:\[[0-9A-Fa-f:.%]*\]|[^:,\[\]]*)(?::(?:[0-9]{{1,5}}|\$\{{{_NAME}\}})(?![^,]))?"
-_SHOWN_HOSTS = re.compile(rf"(?:{_SHOWN_HOST},)*{_SHOWN_HOST}")
-_URL_START = re.compile(r"(?<=\s)(?=['\"(<\[{]*[\w.+-]+://)")
-_SCHEME_CHARACTERS = string.ascii_letters + string.digits + "_.+-"
-_PARAMETER = re.compile(r"[A-Za-z_][\w.-]*")
-_SECRET_KEY = re.compile("pass|token|secret|seed|jwt|key|cred", re.IGNORECASE)
-_MASK = "***"
 _VALUE_SAFE = "/:,*>"  # what subjects and nested addresses need, so that a shown URL stays readable
 
 
@@ -92,7 +81,7 @@ class BackendURL:
 
     def hiding(self, names: Iterable[str]) -> Self:
         """Return a copy that does not show the query parameters *names* either; ``-`` and ``_`` are equal."""
-        return replace(self, hidden=self.hidden | {_plain(name) for name in names})
+        return replace(self, hidden=self.hidden | {plain(name) for name in names})
 
     def fail(self, problems: Sequence[str]) -> ConfigurationError:
         """Return the one error that lists *problems* of this URL; the caller raises it."""
@@ -118,12 +107,12 @@ class BackendURL:
         if self.user is None:
             return ""
         if hide:
-            return f"{_quote(self.user)}:{_MASK}@" if self.password else f"{_MASK}@"
+            return f"{_quote(self.user)}:{MASK}@" if self.password else f"{MASK}@"
         return f"{_quote(self.user)}{'' if self.password is None else ':' + _quote(self.password)}@"
 
     def _value(self, key: str, value: str, *, hide: bool) -> str:
-        secret = _is_secret(key, self.hidden) or "@" in value
-        return _MASK if hide and secret else _quote(value, _VALUE_SAFE)
+        secret = is_secret(key, self.hidden) or "@" in value
+        return MASK if hide and secret else _quote(value, _VALUE_SAFE)
 
 
 @dataclass(frozen=True)
@@ -140,14 +129,14 @@ class Reading:
 
     def fail(self, problems: Sequence[str], hidden: Iterable[str] = ()) -> ConfigurationError:
         """Return the one error that lists *problems*, without the values of the query parameters *hidden*."""
-        return _error(_mask_url(self.text, frozenset(map(_plain, hidden))), problems)
+        return _error(mask_url(self.text, frozenset(map(plain, hidden))), problems)
 
 
 def read_url(text: str, environ: Mapping[str, str] | None = None) -> Reading:
     """Read *text* as :meth:`BackendURL.parse` does, but return the problems instead of raising them."""
     reader = _Reader(os.environ if environ is None else environ)
     text = (text or "").strip()  # an unset setting is often None
-    whole = _PLACEHOLDER.fullmatch(text)
+    whole = PLACEHOLDER.fullmatch(text)
     source = reader.indirect(whole) if whole and whole[1] else text
     url = None if source is None else reader.read(source)
     return Reading(text if source is None else source, url, tuple(dict.fromkeys(reader.problems)), tuple(reader.unread))
@@ -179,8 +168,8 @@ class _Reader:
         if problem := _why_unreadable(text):
             self.problems.append(problem)
             return None
-        scheme, _, rest = _PLACEHOLDER.sub(self._stash, text).partition("://")
-        parts = _PARTS.fullmatch(rest)
+        scheme, _, rest = PLACEHOLDER.sub(self._stash, text).partition("://")
+        parts = PARTS.fullmatch(rest)
         authority, path, query, fragment = parts.groups("") if parts else ("", "", "", "")
         if problem := _why_ambiguous(authority, path + query + fragment):
             self.problems.append(problem)
@@ -238,7 +227,7 @@ class _Reader:
         for item in filter(None, raw.split("&")):
             raw_key, equals, raw_value = item.partition("=")
             key = self._decode(raw_key, "in the query") if equals else ""
-            if not key or not _PARAMETER.fullmatch(key):
+            if not key or not PARAMETER.fullmatch(key):
                 self.problems.append("a query parameter is not of the form name=value (encode '&' in a value as %26)")
                 continue
             value = self._expand(raw_value, f"in ?{key}")
@@ -268,7 +257,7 @@ class _Reader:
         value = self._environ.get(name)
         if default is not None and not value:
             before = len(self.problems)
-            value = _PLACEHOLDER.sub(lambda inner: self._lookup(inner, where) or "", default)
+            value = PLACEHOLDER.sub(lambda inner: self._lookup(inner, where) or "", default)
             return value if len(self.problems) == before else None
         if value is None:
             self.problems.append(f"environment variable {name} ({where}) is not set")
@@ -284,74 +273,6 @@ class _Reader:
         return None
 
 
-def redact(text: str) -> str:
-    """Return *text* without the secrets of the URLs in it, well-formed or not; in doubt it hides too much.
-
-    Everything up to the last ``@`` counts as user info, so that no raw ``/`` or blank in a password lets it out.  Only
-    white space before another ``scheme://`` ends a URL.
-    """
-    return "".join(map(_mask_piece, _URL_START.split(text)))
-
-
-def _mask_piece(text: str) -> str:
-    """Mask text with one URL at the most; of its prose, words that look like credentials without a scheme."""
-    before, separator, _ = text.partition("://")
-    prose = before.rstrip(_SCHEME_CHARACTERS) if separator else text
-    masked = re.sub(r"\S+", lambda word: _mask_word(word[0]), prose)
-    return masked + (_mask_url(text[len(prose) :]) if separator else "")
-
-
-def _mask_word(word: str) -> str:
-    before, at, after = word.rpartition("@")
-    return f"{_MASK}@{after}" if at and ":" in before else word
-
-
-def _mask_url(text: str, hidden: frozenset[str] = frozenset()) -> str:
-    """Return *text*, all of which is one URL or meant to be one, without secrets."""
-    shown = _PLACEHOLDER.sub(lambda found: f"${{{found[1]}}}" if found[1] else found[0], text)
-    scheme, separator, rest = shown.partition("://")
-    if not separator:
-        scheme, rest = "", shown
-    if not re.fullmatch(r"[\w.+${}-]*", scheme):
-        scheme = _MASK
-    if "${" in _PLACEHOLDER.sub("", text):
-        return f"{scheme}{separator}{_MASK}"
-    userinfo, at, rest = rest.rpartition("@")
-    user, _, password = userinfo.partition(":")
-    known = f"{user}:" if password and re.fullmatch(r"[\w.%${}~-]+", user) else ""
-    if re.search("[/?#]", userinfo):
-        return f"{scheme}{separator}{known}{_MASK}"  # what follows the '@' may be the rest of a secret
-    return f"{scheme}{separator}{known}{_MASK + at if at else ''}{_mask_rest(rest, hidden)}"
-
-
-def _mask_rest(rest: str, hidden: frozenset[str]) -> str:
-    """Mask what follows the user info; a port that is no number may be a password without its ``@host``."""
-    parts = _PARTS.fullmatch(rest)
-    authority, path, query, fragment = parts.groups() if parts else ("", "", None, None)
-    hosts = authority.rstrip(":;,.)'\"]>") if not authority.endswith("]") else authority
-    good = _SHOWN_HOSTS.match(hosts)
-    if good is None or good.end() < len(hosts):
-        return f"{good[0] if good else ''}:{_MASK}"
-    items = "" if query is None else "?" + "&".join(_mask_item(item, hidden) for item in query.split("&"))
-    return f"{authority}{path}{items}{'#' + _MASK if fragment else ''}"
-
-
-def _mask_item(item: str, hidden: frozenset[str]) -> str:
-    key, equals, value = item.partition("=")
-    name = unquote(key)
-    if item and not (equals and _PARAMETER.fullmatch(name)):
-        return _MASK  # as likely as not the rest of a value with a raw '&'
-    return f"{key}{equals}{_MASK if _is_secret(name, hidden) else value}"
-
-
-def _is_secret(key: str, hidden: frozenset[str]) -> bool:
-    return _plain(key) in hidden or _SECRET_KEY.search(key) is not None
-
-
-def _plain(name: str) -> str:
-    return name.replace("-", "_")
-
-
 def _quote(text: str, safe: str = "") -> str:
     return quote(text, safe, errors="surrogatepass")
 
@@ -364,7 +285,7 @@ def _error(shown: str, problems: Sequence[str]) -> ConfigurationError:
 
 
 def _why_unreadable(text: str) -> str | None:
-    bare = _PLACEHOLDER.sub("_", text)
+    bare = PLACEHOLDER.sub("_", text)
     if not text:
         return "it is empty; expected something like 'nats://localhost:4222'"
     if "${" in bare:
@@ -372,9 +293,9 @@ def _why_unreadable(text: str) -> str | None:
     if re.search(r"[\s\x00-\x1f\x7f]", bare):
         return "white space or a control character: percent-encode it or use ${VAR}"
     if "://" not in bare:
-        return f"expected scheme://host; did you mean {_guess(_mask_url(text))!r}?"
+        return f"expected scheme://host; did you mean {_guess(mask_url(text))!r}?"
     if bare.startswith("://"):
-        return f"the scheme before '://' is missing; did you mean {'nats' + _mask_url(text)!r}?"
+        return f"the scheme before '://' is missing; did you mean {'nats' + mask_url(text)!r}?"
     return None
 
 
@@ -382,7 +303,7 @@ def _guess(shown: str) -> str:
     """Return the likely URL for a text without ``://``."""
     if shown.rstrip(":/") == "memory":
         return "memory://"
-    return "nats://localhost:4222" if shown.endswith(_MASK) else f"nats://{shown}"
+    return "nats://localhost:4222" if shown.endswith(MASK) else f"nats://{shown}"
 
 
 def _why_ambiguous(authority: str, rest: str) -> str | None:

@@ -20,6 +20,7 @@ __all__ = ["NatsDelivery"]
 _ACK = b"+ACK"
 _NAK = b"-NAK"
 _LAST_NAK = b"+TERM max_deliver reached"
+_STORED_NAK = b'-NAK {"delay": 1}'
 _TERM = b"+TERM"
 _MESSAGE_ID = "Nats-Msg-Id"
 _RESERVED = "nats-"
@@ -78,9 +79,18 @@ class NatsDelivery(Delivery):
             return
         await self._send(_LAST_NAK if settlement.verdict is Verdict.NAK and self._is_last() else _frame(settlement))
 
-    async def give_back(self) -> None:
-        """Return a message that no handler has seen."""
-        await self._send(_NAK)
+    async def give_back(self, *, seen: bool) -> None:
+        """Return a message without a verdict; one that no handler has *seen* is never the worse for it.
+
+        A nak with a delay is written to the consumer's state, and so outlives a restart of the server, but takes
+        some milliseconds, in which new messages would overtake; a plain one works at once but is only in the server's
+        memory.  Together they do both, and count as one delivery.
+        """
+        if seen and self._is_last():
+            await self._send(_LAST_NAK)
+        else:
+            await self._send(_STORED_NAK)
+            await self._send(_NAK)
 
     def _is_last(self) -> bool:
         """Whether ``max_deliver`` is used up; the consumer's own limit may have been raised for unseen messages."""

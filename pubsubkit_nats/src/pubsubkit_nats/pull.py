@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pubsubkit.driver import DriverSubscription, Settlement, Verdict
 from pubsubkit.errors import NotFoundError, PubSubError, TransientError
@@ -39,7 +39,6 @@ _EXPIRES_SECONDS = 30.0
 _MAX_BYTES = 16 * 1024 * 1024
 _RETRY_SECONDS = 0.25
 _STOP_SECONDS = 5.0
-_GIVE_BACK = Settlement(Verdict.NAK)
 _KEEP = Settlement(Verdict.IN_PROGRESS)
 _HEARTBEAT, _NO_RESPONDERS = "100", "503"
 
@@ -111,9 +110,9 @@ class PullSubscription(DriverSubscription):
             if await self._manager.consumer_info(self._spec.stream, self._spec.name) is not None:
                 await self._save_last_chances()
                 for delivery in held:
-                    await delivery.settle(_GIVE_BACK)
+                    await cast("NatsDelivery", delivery).give_back(seen=True)
                 for unseen in self._buffer:
-                    await unseen.give_back()
+                    await unseen.give_back(seen=False)
             self._buffer.clear()
             await self._link.ping()
 
