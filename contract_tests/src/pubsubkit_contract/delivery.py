@@ -77,6 +77,15 @@ class DeliveryCases:
         assert [receipt.sequence for receipt in receipts] == list(range(1, 301))
         assert payloads(await read(await kit.subscription(), 300)) == wanted
 
+    @case("core.batch_large")
+    async def test_batch_large(self, kit: Kit) -> None:
+        """publish_many of more bytes than a connection buffers keeps the order."""
+        publisher = await kit.publisher()
+        wanted = [b"%06d" % number + b"x" * 32_000 for number in range(300)]
+        receipts = await publisher.publish_many((kit.subject("x"), data) for data in wanted)
+        assert [receipt.sequence for receipt in receipts] == list(range(1, 301))
+        assert payloads(await read(await kit.subscription(channel_buf_size=10), 300)) == wanted
+
     @case("core.batch_failure")
     async def test_batch_failure(self, kit: Kit) -> None:
         """When one message of publish_many fails, the error says which were stored and which not."""

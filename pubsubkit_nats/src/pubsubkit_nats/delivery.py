@@ -97,7 +97,8 @@ class NatsDelivery(Delivery):
         return self._max_deliver is not None and self.num_delivered >= self._max_deliver
 
     async def _send(self, frame: bytes) -> None:
-        await self._link.relieve()
+        if self._link.congested:
+            await self._link.wait_ready()
         await self._link.client.publish(self._message.reply, frame)
 
     def _fields(self) -> list[str]:

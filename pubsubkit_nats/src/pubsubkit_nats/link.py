@@ -32,6 +32,7 @@ logger = logging.getLogger("pubsubkit.nats")
 _HIGH_WATER = 1024 * 1024
 _WATCH_SECONDS = 0.25
 _CLOSE_SECONDS = 1.0
+_POLL_SECONDS = 0.01
 _NEVER = 3600
 _violation = re.compile(r'permissions violation for (?:publish|subscription) to "?([^\s"]+)', re.IGNORECASE).search
 
@@ -184,17 +185,28 @@ class Link:
             subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
         )
 
-    async def wait_up(self) -> None:
-        """Return when the connection is there."""
-        await self._connected.wait()
+    @property
+    def congested(self) -> bool:
+        """Whether nats-py's buffer has grown large."""
+        return self.client.pending_data_size >= _HIGH_WATER
 
-    async def relieve(self) -> None:
-        """Wait until nats-py's buffer is small.
+    @property
+    def ready(self) -> bool:
+        """Whether a frame can be written now: connected, and nats-py's buffer is small."""
+        return self.up and not self.congested
 
-        nats-py would wait by itself, but it swallows a cancellation that comes meanwhile.
+    async def wait_ready(self) -> None:
+        """Return when a frame can be written.
+
+        With a full buffer nats-py would wait by itself, but it swallows a cancellation that comes meanwhile.
         """
-        while self.client.pending_data_size > _HIGH_WATER and self.client.is_connected:
-            await self.ping()
+        while not self.ready:
+            await self._connected.wait()
+            if not self.client.is_connected:
+                await asyncio.sleep(_POLL_SECONDS)  # nats-py knows of the loss, its callback has yet to come
+            elif self.congested:
+                with suppress(TransientError):
+                    await self.ping()
 
     async def _connect(self, arguments: dict[str, Any]) -> None:
         self._connecting = True

@@ -64,6 +64,7 @@ class PublishPipe:
         self._next = 0
         self._prefix = ""
         self._subscription: Subscription | None = None
+        self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Subscribe to the reply inbox."""
@@ -82,19 +83,19 @@ class PublishPipe:
         """Send *messages* in order and return their outcomes within *timeout* seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        if not self._link.up:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._link.wait_up()
-            except TimeoutError:
-                return [TransientError(f"not connected for {timeout:g} s; nothing was sent")] * len(messages)
-        await self._link.relieve()
         batch = _Batch(messages, self._next)
         self._next += len(messages)
         timer = loop.call_at(deadline, self._expire, batch, timeout)
         try:
-            await self._write(batch)
+            if len(messages) == 1 and self._link.ready and not self._turn.locked():
+                await self._write(batch)  # without a wait
+            else:
+                # The lock keeps the order of the calls when some have to wait for the connection or for room.
+                async with asyncio.timeout_at(deadline), self._turn:
+                    await self._write(batch)
             await batch.done
+        except TimeoutError:
+            self._expire(batch, timeout)
         finally:
             timer.cancel()
             if batch.missing:
@@ -107,14 +108,16 @@ class PublishPipe:
         return outcomes
 
     async def _write(self, batch: _Batch) -> None:
-        publish, prefix, waiting = self._link.client.publish, self._prefix, self._waiting
+        link, prefix, waiting = self._link, self._prefix, self._waiting
         for token, message in enumerate(batch.messages, batch.first):
             headers: dict[str, Any] | None = {**message.headers} if message.headers else None
             if message.message_id is not None:
                 headers = {**(headers or {}), _MESSAGE_ID: message.message_id}
+            if not link.ready:
+                await link.wait_ready()
             waiting[token] = batch
             try:
-                await publish(message.subject, message.data, f"{prefix}{token}", headers)
+                await link.client.publish(message.subject, message.data, f"{prefix}{token}", headers)
             except Exception as error:  # noqa: BLE001 - it is this message's outcome
                 del waiting[token]
                 batch.put(token, error)
@@ -127,7 +130,11 @@ class PublishPipe:
 
     def _expire(self, batch: _Batch, timeout: float) -> None:
         for token, message in zip(batch.tokens(), batch.messages, strict=True):
-            batch.put(token, self._link.denial(message.subject) or _unconfirmed(f"no confirmation in {timeout:g} s"))
+            if self._waiting.pop(token, None) is None:
+                batch.put(token, TransientError(f"no connection, or no room in it, for {timeout:g} s; nothing was sent"))
+            else:
+                late = _unconfirmed(f"no confirmation in {timeout:g} s")
+                batch.put(token, self._link.denial(message.subject) or late)
 
     def _on_change(self, up: bool) -> None:
         if not up:
