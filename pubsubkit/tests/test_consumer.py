@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from typing import ClassVar
 
 import pytest
-from pubsubkit_memory import MemoryDriver
 
 from pubsubkit import (
     Backend,
@@ -21,6 +21,7 @@ from pubsubkit import (
     UnsupportedError,
 )
 from pubsubkit.driver import ConsumerSpec, Delivery, DriverSubscription
+from pubsubkit_memory import MemoryDriver
 
 
 class NativeError(Exception):
@@ -30,7 +31,7 @@ class NativeError(Exception):
 class FaultyDriver(MemoryDriver):
     """A memory driver with withheld capabilities and failures on demand."""
 
-    error_table = {NativeError: TransientError}
+    error_table: ClassVar = {NativeError: TransientError}
     settle_fails = False
     receive_fails = False
     close_hangs = False

@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -127,9 +126,8 @@ async def test_a_failing_observer(caplog: pytest.LogCaptureFixture):
             raise RuntimeError("inside too")
 
     recorder = Recorder()
-    async with connect("memory://", plugins=[recorder, Fails()]) as backend:
-        async with backend.publisher(ORDERS) as publisher:
-            assert (await publisher.publish("s.x", b"")).sequence == 1
+    async with connect("memory://", plugins=[recorder, Fails()]) as backend, backend.publisher(ORDERS) as publisher:
+        assert (await publisher.publish("s.x", b"")).sequence == 1
     assert ("published", "s", "s.x", 0, None, type(None), True) in recorder.heard
     assert caplog.text.count("Fails") >= 2
     assert "inside too" in caplog.text
@@ -180,8 +178,7 @@ async def test_installed_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     install(tmp_path, monkeypatch, "typoplugin", GOOD.replace("published", "publishd"))
     async with connect("memory://") as backend, backend.publisher(ORDERS) as publisher:
         await publisher.publish("s.x", b"")
-    module: ModuleType = sys.modules["goodplugin"]
-    assert module.heard == ["s.x"]
+    assert sys.modules["goodplugin"].heard == ["s.x"]
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert any("brokenplugin" in text and "1.0" in text and "no such thing" in text for text in warnings)
     assert any("typoplugin" in text and "publishd" in text for text in warnings)

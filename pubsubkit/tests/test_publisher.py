@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import pytest
-from pubsubkit_memory import MemoryDriver
 
 from pubsubkit import (
     Backend,
@@ -21,6 +21,7 @@ from pubsubkit import (
     PubSubError,
     TransientError,
 )
+from pubsubkit_memory import MemoryDriver
 
 
 class NativeTimeout(Exception):  # noqa: N818
@@ -30,7 +31,7 @@ class NativeTimeout(Exception):  # noqa: N818
 class ScriptedDriver(MemoryDriver):
     """A memory driver whose next sends fail as scripted: an error for each attempt, None for success."""
 
-    error_table = {NativeTimeout: TransientError}
+    error_table: ClassVar = {NativeTimeout: TransientError}
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,7 +238,7 @@ async def test_cancelled_wait_for_room_gives_it_back(make, driver: ScriptedDrive
 
 
 async def test_unseen_failures_are_raised_by_flush_once(make, driver: ScriptedDriver):
-    """flush raises failures of publish_soon that nobody looked at, and close does not raise them again."""
+    """Flush raises failures of publish_soon that nobody looked at, and close does not raise them again."""
     publisher = make()
     driver.script = [NativeTimeout()]
     await publisher.publish_soon("s.x", b"lost")
@@ -250,7 +251,7 @@ async def test_unseen_failures_are_raised_by_flush_once(make, driver: ScriptedDr
 async def test_seen_failures_are_not_repeated(make, driver: ScriptedDriver):
     """A failure that was awaited, gathered or looked at in its future is not raised again."""
     publisher = make()
-    for look in (lambda f: f, lambda f: asyncio.gather(f), lambda f: asyncio.wait([f])):
+    for look in (lambda f: f, asyncio.gather, lambda f: asyncio.wait([f])):
         driver.script = [NativeTimeout()]
         future = await publisher.publish_soon("s.x", b"x")
         try:

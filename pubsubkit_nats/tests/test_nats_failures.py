@@ -39,7 +39,13 @@ def test_every_native_error_is_in_the_table(error: type[Exception]):
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(10059, NotFoundError), (10058, ConflictError), (10077, StreamFullError), (10158, TransientError), (1, PubSubError)],
+    [
+        (10059, NotFoundError),
+        (10058, ConflictError),
+        (10077, StreamFullError),
+        (10158, TransientError),
+        (1, PubSubError),
+    ],
 )
 def test_jetstream_codes(code: int, kind: type[PubSubError]):
     """A JetStream error becomes the class of its code and keeps the server's words and the native cause."""
@@ -61,3 +67,12 @@ def test_nearest_class_counts():
     assert type(error) is TransientError
     assert error.__cause__ is native
     assert str(error).startswith("do it on nats://h: ")
+
+
+def test_the_private_part_is_there():
+    """The installed nats-py has what pubsubkit_nats.private uses; without it closing is less exact."""
+    from nats.aio.client import Client
+    from nats.aio.subscription import Subscription
+
+    assert inspect.iscoroutinefunction(Client._send_unsubscribe)
+    assert "self._id" in inspect.getsource(Subscription.__init__)

@@ -103,7 +103,7 @@ async def test_open_publisher_and_subscription_live_through_a_restart(server: Na
 
 
 async def test_publish_while_down(server: NatsServer):
-    """While the broker is down a publish raises TransientError within its timeout, health says so; then both recover."""
+    """While the broker is down a publish raises TransientError in time and health says so; then both recover."""
     options = PublisherOptions(stream_name="s", storage=Storage.FILE, timeout=0.3)
     async with connect(server.url + QUICK) as backend, backend.publisher(options) as publisher:
         await server.stop(crash=True)

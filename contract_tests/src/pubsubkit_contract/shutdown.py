@@ -39,6 +39,24 @@ class ShutdownCases:
         async with asyncio.timeout(CAP):
             assert await waiting is None
 
+    @case("shut.woken_receive")
+    async def test_close_right_after_arrival(self, kit: Kit) -> None:
+        """A message that arrives at the moment of closing is not lost with the receive that was waiting for it."""
+        publisher = await kit.publisher()
+        for number in range(20):
+            first = await kit.subscription(ack_wait=60)
+            waiting = asyncio.ensure_future(anext(first, None))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            publishing = asyncio.ensure_future(publisher.publish(kit.subject("x"), b"%d" % number))
+            for _ in range(number % 8):
+                await asyncio.sleep(0)
+            await asyncio.gather(publishing, first.aclose())
+            await waiting
+            second = await kit.subscription(ack_wait=60)
+            assert payloads(await read(second, 1)) == [b"%d" % number]
+            await second.aclose()
+
     @case("shut.use_after")
     async def test_use_after_close(self, kit: Kit) -> None:
         """Everything raises ClosedError after close, and names what was closed."""

@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Self, final
 
 from pubsubkit.closing import Closing
-from pubsubkit.driver import Capability, ConsumerSpec, Verdict
+from pubsubkit.driver import Capability, ConsumerSpec, Settlement, Verdict
 from pubsubkit.errors import ClosedError, PubSubError, UnsupportedError
 from pubsubkit.message import Message
 from pubsubkit.provision import check_filter_reaches, ensure_consumer, ensure_stream, find_stream
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pubsubkit.connection import Connection
-    from pubsubkit.driver import Delivery, DriverSubscription, Settlement
+    from pubsubkit.driver import Delivery, DriverSubscription
     from pubsubkit.options import ConsumerOptions, StreamOptions
 
 __all__ = ["Consumer", "Subscription"]
@@ -26,6 +26,7 @@ __all__ = ["Consumer", "Subscription"]
 logger = logging.getLogger("pubsubkit.consumer")
 
 _CLOSE_SECONDS = 10.0
+_GIVE_BACK = Settlement(Verdict.NAK)
 
 
 @final
@@ -169,7 +170,12 @@ class Subscription(Closing):
             raise portable(
                 error, self._connection.driver, f"receive from stream {self.options.stream_name!r}"
             ) from error
-        if delivery is None or self.closed:
+        if delivery is None:
+            raise StopAsyncIteration
+        if self._close_task is not None:
+            # Closing began after this message was taken and before this task ran: nobody has seen it.
+            with translating(self._connection.driver, f"give back a message of {delivery.subject!r}"):
+                await delivery.settle(_GIVE_BACK)
             raise StopAsyncIteration
         message = Message(delivery, self)
         self._held[delivery.key] = message

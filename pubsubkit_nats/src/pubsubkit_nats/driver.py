@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-
 from pubsubkit.backend import Backend
 from pubsubkit.driver import Capability, Driver
 from pubsubkit_nats.failures import ERROR_TABLE
@@ -15,8 +14,9 @@ from pubsubkit_nats.pull import PullSubscription
 from pubsubkit_nats.settings import NatsOptions, connect_arguments
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
     from collections.abc import Callable, Iterable, Sequence
+
+    from nats.aio.client import Client
 
     from pubsubkit.driver import ConnectionState, ConsumerSpec, OutgoingMessage
     from pubsubkit.receipt import PublishReceipt

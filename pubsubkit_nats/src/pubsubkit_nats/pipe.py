@@ -131,7 +131,9 @@ class PublishPipe:
     def _expire(self, batch: _Batch, timeout: float) -> None:
         for token, message in zip(batch.tokens(), batch.messages, strict=True):
             if self._waiting.pop(token, None) is None:
-                batch.put(token, TransientError(f"no connection, or no room in it, for {timeout:g} s; nothing was sent"))
+                batch.put(
+                    token, TransientError(f"no connection, or no room in it, for {timeout:g} s; nothing was sent")
+                )
             else:
                 late = _unconfirmed(f"no confirmation in {timeout:g} s")
                 batch.put(token, self._link.denial(message.subject) or late)

@@ -20,6 +20,7 @@ from pubsubkit.driver import DriverSubscription, Settlement, Verdict
 from pubsubkit.errors import NotFoundError, PubSubError, TransientError
 from pubsubkit_nats.codec import nanoseconds
 from pubsubkit_nats.delivery import NatsDelivery
+from pubsubkit_nats.private import stop_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
-    from pubsubkit.driver import ConsumerSpec, Delivery
+    from pubsubkit.driver import ConsumerInfo, ConsumerSpec, Delivery
     from pubsubkit_nats.link import Link
     from pubsubkit_nats.manager import StreamManager
 
@@ -104,17 +105,25 @@ class PullSubscription(DriverSubscription):
         if self._subscription is None or not self._link.up:
             return
         async with asyncio.timeout(_STOP_SECONDS):
-            # UNSUB, then a round trip: what was on its way has arrived, and nothing is lost.
-            await self._link.undisturbed(self._subscription.drain())  # type: ignore[no-untyped-call]
-            # Makes the server drop our open requests, else it would try to serve them first and break the order.
-            if await self._manager.consumer_info(self._spec.stream, self._spec.name) is not None:
-                await self._save_last_chances()
-                for delivery in held:
-                    await cast("NatsDelivery", delivery).give_back(seen=True)
-                for unseen in self._buffer:
-                    await unseen.give_back(seen=False)
-            self._buffer.clear()
-            await self._link.ping()
+            await stop_delivery(self._link.client, self._subscription)
+            # The answer comes behind everything that was on its way, and behind our acks.  The question makes the
+            # server drop our open requests, which it would else try to serve first, out of order.
+            exists = await self._find_consumer() is not None
+            await self._subscription.unsubscribe()
+            if exists and (held or self._buffer):
+                await self._give_back(held)
+                await self._find_consumer()
+
+    async def _give_back(self, held: Sequence[Delivery]) -> None:
+        await self._save_last_chances()
+        for delivery in held:
+            await cast("NatsDelivery", delivery).give_back(seen=True)
+        for unseen in self._buffer:
+            await unseen.give_back(seen=False)
+        self._buffer.clear()
+
+    async def _find_consumer(self) -> ConsumerInfo | None:
+        return await self._manager.consumer_info(self._spec.stream, self._spec.name)
 
     async def _ask(self) -> None:
         room = self._size - self._asked - len(self._buffer)
@@ -191,7 +200,7 @@ class PullSubscription(DriverSubscription):
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             try:
-                info = await self._manager.consumer_info(self._spec.stream, self._spec.name)
+                info = await self._find_consumer()
             except TransientError as error:
                 logger.debug("consumer %s: %s", self._name, error)
             except PubSubError as error:
