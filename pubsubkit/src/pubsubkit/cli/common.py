@@ -1,0 +1,70 @@
+"""Options that stand before or after the name of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from pubsubkit.cli.logs import set_up_logging
+
+__all__ = ["Settings", "common_options", "url_option", "verbose_option"]
+
+_Command = Callable[..., Any]
+
+
+@dataclass
+class Settings:
+    """What holds for all commands."""
+
+    url: str | None = None
+
+    def need_url(self) -> str:
+        """Return the URL.
+
+        :raises UsageError: none was given.
+        """
+        if self.url:
+            return self.url
+        raise click.UsageError("no broker given: use --url, as in --url nats://localhost:4222, or set PUBSUBKIT_URL")
+
+
+def _set_url(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    settings = context.ensure_object(Settings)
+    settings.url = value if value is not None else settings.url
+
+
+def _set_verbose(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        set_up_logging(verbose=True)
+
+
+def url_option(*, envvar: str | None = None) -> Callable[[_Command], _Command]:
+    """Return the option ``--url``."""
+    return click.option(
+        "--url",
+        metavar="URL",
+        envvar=envvar,
+        show_envvar=True,
+        expose_value=False,
+        callback=_set_url,
+        help="The broker, as nats://user:${NATS_PASSWORD}@host:4222; ${NAME} is taken from the environment.",
+    )
+
+
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_verbose,
+    help="Log what happens to stderr.",
+)
+"""The option ``--verbose``."""
+
+
+def common_options(function: _Command) -> _Command:
+    """Give a command the options that the group has as well, and its settings as the first argument."""
+    return url_option()(verbose_option(click.pass_obj(function)))

@@ -1,0 +1,75 @@
+"""How far a publish is: a line on a terminal that is drawn anew a few times a second."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from pubsubkit.cli.stopping import Stop
+
+__all__ = ["Tally"]
+
+_SECONDS = 0.2
+_CLEAR = "\r\x1b[K"
+
+
+class Tally:
+    """Counts what is stored; a failure asks the command to stop."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stored = 0
+        self.duplicates = 0
+        """How many of the stored ones the broker had already."""
+        self._stop = stop
+        self._started = time.perf_counter()
+
+    def start(self) -> None:
+        """Begin to measure the time."""
+        self._started = time.perf_counter()
+
+    def summary(self, stream: str) -> str:
+        """Return what was done in one line."""
+        noun = "1 message" if self.stored == 1 else f"{self.stored} messages"
+        if not stream:
+            return f"published {noun}"
+        seconds = time.perf_counter() - self._started
+        text = f"published {noun} to stream {stream} in {seconds:.2f} s ({self._rate():.0f}/s)"
+        return text + (f", {self.duplicates} of them stored before under the same id" if self.duplicates else "")
+
+    def on_publish(self, _subject: str, error: BaseException | None, _latency: float) -> None:
+        """For ``PublisherOptions.on_publish``."""
+        if error is None:
+            self.stored += 1
+        else:
+            self._stop.ask()
+
+    @asynccontextmanager
+    async def shown(self) -> AsyncGenerator[None]:
+        """Show the progress on stderr meanwhile, if that is a terminal."""
+        if sys.stderr is None or not sys.stderr.isatty():  # pyright: ignore[reportUnnecessaryComparison] - None if closed
+            yield
+            return
+        drawing = asyncio.create_task(self._draw())
+        try:
+            yield
+        finally:
+            drawing.cancel()
+            click.echo(_CLEAR, err=True, nl=False)
+
+    async def _draw(self) -> None:
+        while True:
+            await asyncio.sleep(_SECONDS)
+            seconds = time.perf_counter() - self._started
+            line = f"{_CLEAR}{self.stored} published, {self._rate():.0f}/s, {seconds:.1f} s"
+            click.echo(line, err=True, nl=False)
+
+    def _rate(self) -> float:
+        return self.stored / max(time.perf_counter() - self._started, 1e-9)

@@ -1,0 +1,345 @@
+"""The command line where no broker of its own process is needed: help, wrong input, backends, demo, a missing click."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pubsubkit.cli.app import application
+from pubsubkit.cli.failure import one_line
+from pubsubkit.cli.samples import sample_events
+from pubsubkit.registry import register_backend, unregister_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the environment's broker out, and put the logging set-up of the test run back."""
+    monkeypatch.delenv("PUBSUBKIT_URL", raising=False)
+    root, ours = logging.getLogger(), logging.getLogger("pubsubkit")
+    before = root.handlers[:], root.level, ours.level
+    yield
+    root.handlers[:], level, our_level = before
+    root.setLevel(level)
+    ours.setLevel(our_level)
+
+
+def run(*arguments: str, stdin: bytes | str | None = None) -> Result:
+    return CliRunner().invoke(application, arguments, input=stdin, prog_name="pubsubkit")
+
+
+def assert_one_line(result: Result, code: int, text: str) -> None:
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("pubsubkit: ")
+    assert result.stderr.count("\n") == 1
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert SECRET not in result.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["pub"], ["sub"], ["backends"], ["backends", "show"], ["demo"]])
+def test_help_teaches_by_example(command: list[str]) -> None:
+    """Every command has help with a command line to copy."""
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert f"\n    pubsubkit {command[0] if command else 'demo'}" in result.stdout
+
+
+def test_help_documents_exit_codes_and_environment() -> None:
+    """The general help says what the exit codes mean and which variable holds the URL; no command is help too."""
+    result = run("--help")
+    assert all(text in result.stdout for text in ("Exit codes:", "\n    130 ", "PUBSUBKIT_URL"))
+    assert run().stdout == result.stdout
+    assert run().exit_code == 0
+
+
+def test_version() -> None:
+    """--version names the program and its version."""
+    assert run("--version").stdout.startswith("pubsubkit 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["pub", "a.b", "c"], "no broker given: use --url"),
+        (["sub", "a.>"], "PUBSUBKIT_URL"),
+        (["bup"], "No such command 'bup'"),
+        (["pub"], "give a SUBJECT, or --jsonl FILE"),
+        (["sub"], "Missing argument 'FILTER'"),
+        (["pub", "a.b", "--retyr", "1"], "--retry"),
+        (["pub", "a.b", "c", "--retry", "-1"], "--retry"),
+        (["pub", "a.b", "c", "--timeout", "soon"], "expected a duration such as 500ms"),
+        (["pub", "a.b", "c", "--timeout", "0"], "expected more than 0"),
+        (["pub", "a.b", "c", "--storage", "disk"], "'disk' is not one of"),
+        (["pub", "a.b", "c", "-H", "no colon"], "expected 'Name: value'"),
+        (["pub", "a.b", "c", "-H", "Nats-Msg-Id: 1"], "the broker's own"),
+        (["pub", "a.b", "c", "-H", "A: 1", "-H", "a: 2"], "a header is given twice"),
+        (["pub", "a.b", "--jsonl", "-"], "with --jsonl the lines say the subjects"),
+        (["pub", "--jsonl", "missing.jsonl"], "missing.jsonl"),
+        (["pub", "a b", "c"], "invalid subject 'a b'"),
+        (["pub", "a.*", "c"], "wildcards are for filters only"),
+        (["pub", "a..b", "c"], "empty token"),
+        (["sub", "*.b"], "give --stream NAME"),
+        (["sub", "a.b>"], "invalid filter 'a.b>'"),
+        (["sub", "a.>", "--from", "yesterday"], "expected all, new, last"),
+        (["sub", "a.>", "--from", "0"], "expected all, new, last"),
+        (["sub", "a.>", "--from", "2026-01-31T12:00:00"], "has no time zone"),
+        (["sub", "a.>", "--count", "0"], "--count"),
+        (["backends", "show", "nast"], "did you mean 'nats'?"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], text: str) -> None:
+    """What is wrong with a command line is said in one line, and the exit code is 2."""
+    assert_one_line(run(*arguments), 2, text)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        (f"nats://user:{SECRET}@localhost?strem=X", "unknown parameter 'strem'"),
+        (f"nats://user:{SECRET}@localhost?connect_timeout=soon&strem=1", "or 5m; unknown parameter 'strem'"),
+        (f"nats://user:{SECRET}@localhost:port", "port"),
+        (f"nats://user:{SECRET}@localhost?token={SECRET}", "several ways to authenticate"),
+        (f"nast://user:{SECRET}@localhost", "did you mean 'nats'?"),
+        (f"user:{SECRET}@localhost", "expected scheme://host"),
+        ("nats://user:${PUBSUBKIT_UNSET}@localhost", "PUBSUBKIT_UNSET"),
+        ("rabbit://localhost", "no backend for scheme 'rabbit'"),
+        ("nats+tsl://localhost", "does not have the modifier 'tsl'"),
+    ],
+)
+@pytest.mark.parametrize("command", [["pub", "a.b", "c"], ["sub", "a.>"], ["demo"]])
+def test_wrong_url_is_one_line_without_secrets(url: str, text: str, command: list[str]) -> None:
+    """All problems of a URL come in one line that does not show the password, and the exit code is 2."""
+    assert_one_line(run("--url", url, *command), 2, text)
+
+
+def test_misplaced_url_is_not_shown() -> None:
+    """A URL in the place of another argument does not show its password in the error."""
+    url = f"nats://user:{SECRET}@localhost"
+    assert_one_line(run("--url", "memory://", "pub", url, "c"), 2, "expected a name")
+    assert_one_line(run("--url", "memory://", "sub", "a.>", "--stream", url), 2, "expected a name")
+    assert_one_line(run("backends", "show", url.removeprefix("nats://")), 2, "is no scheme")
+    assert_one_line(run("pub", "a.b", "c", f"nats://user:{SECRET}@localhost"), 2, "unexpected extra argument")
+    assert_one_line(run(f"nats://user:{SECRET}@localhost"), 2, "No such command")
+
+
+def test_url_of_the_command_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--url after the command beats --url before it, which beats the environment."""
+    monkeypatch.setenv("PUBSUBKIT_URL", "first://")
+    assert_one_line(run("sub", "a.>"), 2, "'first'")
+    assert_one_line(run("--url", "second://", "sub", "a.>"), 2, "'second'")
+    assert_one_line(run("--url", "second://", "sub", "--url", "third://", "a.>"), 2, "'third'")
+
+
+@pytest.mark.parametrize("command", [["pub", "a.b", "c"], ["sub", "a.>"], ["demo"]])
+def test_refused_connection(command: list[str], unused_tcp_port: int) -> None:
+    """A broker that is not there is reported at once, with exit code 1."""
+    started = time.monotonic()
+    result = run("--url", f"nats://user:{SECRET}@127.0.0.1:{unused_tcp_port}", *command)
+    assert_one_line(result, 1, f"127.0.0.1:{unused_tcp_port}")
+    assert time.monotonic() - started < 3
+
+
+def test_publish_says_what_it_did() -> None:
+    """A publish ends with one line on stderr that has the count and the stream."""
+    result = run("--url", "memory://", "pub", "orders.created", "{}")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("published 1 message to stream orders in ")
+
+
+def test_subject_of_one_token() -> None:
+    """A subject without a dot gets a stream that holds it."""
+    result = run("--url", "memory://", "pub", "orders", "{}")
+    assert result.stderr.startswith("published 1 message to stream orders in ")
+
+
+def test_payload_that_is_too_large() -> None:
+    """A payload beyond the broker's limit is wrong input, from an argument, stdin or a line."""
+    url, data = "memory://?max_payload=1000", "x" * 1001
+    assert_one_line(run("--url", url, "pub", "a.b", data), 2, "more than the 1000")
+    assert_one_line(run("--url", url, "pub", "a.b", stdin=data), 2, "more than the 1000")
+    result = run("--url", url, "pub", "--jsonl", "-", stdin=json.dumps({"subject": "a.b", "data": data}))
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[0] == "published 0 messages"
+    assert result.stderr.splitlines()[1].startswith("pubsubkit: stdin:1: the message has 1003 bytes")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("{", "not JSON: "),
+        ("[]", "expected an object such as"),
+        ('{"data": 1}', "'subject' is missing"),
+        ('{"subject": "a.b"}', "give one of 'data', 'text' and 'base64'"),
+        ('{"subject": "a.b", "data": 1, "text": "1"}', "data and text: give one of"),
+        ('{"subject": "a.b", "data": NaN}', "NaN is not a JSON value"),
+        ('{"subject": "a.b", "data": 1e999}', "cannot be written as JSON"),
+        ('{"subject": "a.b", "data": "\\ud800"}', "cannot be written as JSON"),
+        ('{"subject": "a.b", "text": 1}', "'text' must be text"),
+        ('{"subject": "a.b", "base64": "?"}', "'base64' cannot be decoded"),
+        ('{"subject": "a b", "data": 1}', "invalid subject 'a b'"),
+        ('{"subject": 7, "data": 1}', "expected str, got int"),
+        ('{"subject": "a.b", "data": 1, "header": {}}', "did you mean 'headers'?"),
+        ('{"subject": "a.b", "data": 1, "headers": []}', "'headers' must be an object"),
+        ('{"subject": "a.b", "data": 1, "headers": {"A": 1}}', "the value must be str"),
+        ('{"subject": "a.b", "data": 1, "message_id": ""}', "invalid message id"),
+        ("[" * 100_000, "nested too deeply"),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_wrong_line(line: str | bytes, text: str, tmp_path: Path) -> None:
+    """A wrong line is named with its file and number, and the lines before it are published and counted."""
+    path = tmp_path / "events.jsonl"
+    good = b'{"subject": "a.b", "data": 1}\n\n'
+    path.write_bytes(good * 2 + (line.encode() if isinstance(line, str) else line) + b"\n" + good)
+    result = run("--url", "memory://", "pub", "--jsonl", str(path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    summary, error = result.stderr.splitlines()
+    assert summary.startswith("published 2 messages to stream a in ")
+    assert error.startswith(f"pubsubkit: {path}:5: ")
+    assert text in error
+
+
+def test_empty_input() -> None:
+    """No lines are no messages, which is no error."""
+    result = run("--url", "memory://", "pub", "--jsonl", "-", stdin="\n\n")
+    assert (result.exit_code, result.stderr) == (0, "published 0 messages\n")
+
+
+def test_lines_from_other_systems(tmp_path: Path) -> None:
+    """A byte order mark, CR LF, and a last line without a line feed are fine."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"subject": "a.b", "data": 1}\r\n{"subject": "a.b", "data": 2}')
+    assert run("--url", "memory://", "pub", "--jsonl", str(path)).stderr.startswith("published 2 messages ")
+
+
+def test_demo_keeps_its_promises() -> None:
+    """The demo runs on memory:// by default, shows a redelivery and ends with ok."""
+    result = run("demo")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "delivery number 2" in result.stdout
+    assert result.stdout.endswith("\nok\n")
+
+
+def test_demo_notices_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a message is lost, the demo says so and fails."""
+    lossy = list(sample_events())[:-1]
+    monkeypatch.setattr("pubsubkit.cli.demo.sample_events", lambda: [*lossy, lossy[0]])
+    monkeypatch.setattr("pubsubkit.cli.demo._TERM", 4)
+    monkeypatch.setattr("pubsubkit.cli.demo._NAK", 99)
+    result = run("demo")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("pubsubkit: promise not kept: event 99 was delivered None and not [1, 2]")
+    assert not result.stdout.endswith("ok\n")
+
+
+def test_backends_as_a_table() -> None:
+    """Backends lists scheme, distribution, version and modifiers."""
+    rows = [line.split() for line in run("backends").stdout.splitlines()]
+    assert rows[0] == ["SCHEME", "DISTRIBUTION", "VERSION", "MODIFIERS"]
+    assert rows[1][:2] == ["memory", "pubsubkit-memory"]
+    assert rows[2][:2] == ["nats", "pubsubkit-nats"]
+    assert rows[2][3:] == ["tls,", "ws,", "wss"]
+
+
+def test_backends_as_json() -> None:
+    """Backends --json has one object per scheme."""
+    rows = json.loads(run("backends", "--json").stdout)
+    assert [row["scheme"] for row in rows] == ["memory", "nats"]
+    assert all(row["problem"] is None for row in rows)
+
+
+def test_backends_shows_why_one_does_not_load() -> None:
+    """A backend that cannot be used is listed with the reason, and the others are not affected."""
+    register_backend("odd", object())  # type: ignore[arg-type]
+    try:
+        listed = run("backends")
+        shown = run("backends", "show", "odd")
+    finally:
+        unregister_backend("odd")
+    assert listed.exit_code == 0
+    assert "does not load: backend 'odd'" in listed.stdout.splitlines()[-1]
+    assert_one_line(shown, 2, "is not a driver class")
+
+
+def test_backend_parameters() -> None:
+    """Backends show lists every parameter with type, default and meaning, and a URL that can be opened."""
+    text = run("backends", "show", "nats").stdout
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line}
+    assert rows["connect_timeout"][1:3] == ["duration", "5s"]
+    assert rows["token"][1:4] == ["text", "(secret)", "-"]
+    assert "nats+tls://" in text
+    assert rows["Example:"][1].startswith("nats://localhost?")
+
+
+def test_backend_parameters_as_json() -> None:
+    """Backends show --json has the same, for programs."""
+    shown = json.loads(run("backends", "show", "nats://", "--json").stdout)
+    token = next(each for each in shown["parameters"] if each["name"] == "token")
+    assert token["secret"] is True
+    assert shown["modifiers"] == ["tls", "ws", "wss"]
+
+
+def test_verbose_logs_to_stderr() -> None:
+    """--verbose adds log lines on stderr, with the traceback of an error, before or after the command."""
+    for arguments in (["-v", "pub", "a.b", "c"], ["pub", "a.b", "c", "--verbose"]):
+        result = run("--url", f"nats://user:{SECRET}@localhost?strem=1", *arguments)
+        assert "DEBUG   pubsubkit.cli: the command failed\nTraceback" in result.stderr
+        assert SECRET not in result.stderr
+        assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\n- b\n- c", "a b; c"),
+        (f"no nats://u:{SECRET}@h", "no nats://u:***@h"),
+        ("", "str"),
+    ],
+)
+def test_errors_are_one_line(text: str, line: str) -> None:
+    """An error of several lines becomes one, and secrets are hidden."""
+    assert one_line(text) == line
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PUBSUBKIT_URL"}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, env=environment
+    )
+
+
+def test_missing_click() -> None:
+    """Without click the command says in one line how to get it, with exit code 2."""
+    result = python("import sys; sys.modules['click'] = None; from pubsubkit.cli import main; main()")
+    wanted = "pubsubkit: the command line needs click; install it with: pip install 'pubsubkit[cli]'\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", wanted)
+
+
+def test_library_does_not_need_click() -> None:
+    """Importing pubsubkit, or the module of the entry point, imports no click."""
+    result = python(
+        "import sys, pubsubkit, pubsubkit.cli; print(any(name.startswith('click') for name in sys.modules))"
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "False")
+
+
+def test_another_missing_module_is_not_blamed_on_click() -> None:
+    """When something else cannot be imported, the error is that one."""
+    result = python("import sys; sys.modules['pubsubkit.cli.app'] = None; from pubsubkit.cli import main; main()")
+    assert "needs click" not in result.stderr
+    assert "pubsubkit.cli.app" in result.stderr
