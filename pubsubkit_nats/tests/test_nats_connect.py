@@ -287,3 +287,33 @@ async def test_server_that_cannot_start_says_why(tmp_path: Path):
     """A server with a broken configuration fails with the end of its log."""
     with pytest.raises(RuntimeError, match="Parse error"):
         await NatsServer(tmp_path, "nonsense {").start()
+
+
+async def test_cancelled_connect():
+    """Cancelling the connection to a server that says nothing is prompt, every time, and leaves nothing behind."""
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silence, "127.0.0.1", 0) as quiet:
+        url = f"nats://127.0.0.1:{quiet.sockets[0].getsockname()[1]}"
+        for number in range(20):
+            before = asyncio.all_tasks()
+            opening = asyncio.ensure_future(open_backend(url))
+            await asyncio.wait([opening], timeout=0.002 * (number % 5))
+            opening.cancel()
+            async with asyncio.timeout(3):
+                await asyncio.wait([opening])
+            assert opening.cancelled()
+            servers_side = {task for task in asyncio.all_tasks() - before if "silence" not in repr(task)}
+            assert not servers_side
+
+
+async def test_a_refused_connection_logs_nothing(tmp_path: Path, users: dict[str, str], caplog):
+    """The error says that the credentials were refused; no warning says it again in other words."""
+    async with NatsServer(tmp_path, users["password"]) as server:
+        for _ in range(10):
+            with pytest.raises(PermissionDeniedError):
+                await open_backend(f"nats://joe:wrong@{server.address}")
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("pubsubkit")] == []

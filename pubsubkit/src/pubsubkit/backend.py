@@ -110,6 +110,11 @@ class Backend(Closing):
         return self
 
     @property
+    def address(self) -> str:
+        """The broker, without secrets."""
+        return self._driver.address
+
+    @property
     def capabilities(self) -> frozenset[Capability]:
         """The promises that this backend makes."""
         return self._driver.capabilities

@@ -142,9 +142,10 @@ class Publisher(Closing):
         async with aclosing(_each(messages)) as items:
             async for item in items:
                 pending.append(await self._take(item, room))
+                refused = isinstance(pending[-1], PubSubError)
                 while pending and _is_done(pending[0]):
                     outcomes.append(await _outcome(pending.popleft()))
-                if outcomes and isinstance(outcomes[-1], PubSubError):
+                if refused or any(isinstance(outcome, PubSubError) for outcome in outcomes[-1:]):
                     break
         outcomes += [await _outcome(item) for item in pending]
         if any(isinstance(outcome, PubSubError) for outcome in outcomes):

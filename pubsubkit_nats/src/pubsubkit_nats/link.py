@@ -54,6 +54,7 @@ class Link:
         self._api = f"$JS.{options.domain}.API" if options.domain else "$JS.API"
         self._connected = asyncio.Event()
         self._connecting = False
+        self._quiet = False
         self._failures = 0
         self._servers = len(arguments["servers"]) if arguments else 0
         self._denied: set[str] = set()
@@ -209,32 +210,39 @@ class Link:
                     await self.ping()
 
     async def _connect(self, arguments: dict[str, Any]) -> None:
+        attempt = asyncio.ensure_future(
+            self.client.connect(
+                **arguments,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnected,
+                reconnected_cb=self._on_reconnected,
+                closed_cb=self._on_closed,
+            )
+        )
         self._connecting = True
         try:
-            async with asyncio.timeout(self.options.connect_timeout):
-                await self.client.connect(
-                    **arguments,
-                    error_cb=self._on_error,
-                    disconnected_cb=self._on_disconnected,
-                    reconnected_cb=self._on_reconnected,
-                    closed_cb=self._on_closed,
-                )
-        except _GiveUp as error:
-            reason = error.__cause__ or error
+            # Not awaited itself: with Python 3.11 nats-py can swallow the cancellation of its connect.
+            await asyncio.wait([attempt], timeout=self.options.connect_timeout)
+        finally:
+            self._quiet = not attempt.done() or attempt.exception() is not None
+            self._connecting = False
+            await _abandon(attempt)
+        if attempt.cancelled():
+            last = self.client.last_error or "no answer"
+            raise TransientError(f"no connection within {self.options.connect_timeout:g} s: {last}")
+        if (error := attempt.exception()) is not None:
+            reason = error.__cause__ if isinstance(error, _GiveUp) and error.__cause__ else error
             if _is_refusal(reason):
                 raise PermissionDeniedError(f"the server refused the credentials: {reason}") from reason
-            raise reason from None
-        except TimeoutError as error:
-            last = self.client.last_error or "no answer"
-            raise TransientError(f"no connection within {self.options.connect_timeout:g} s: {last}") from error
-        finally:
-            self._connecting = False
+            raise reason
 
     async def _on_error(self, error: Exception) -> None:
         if self._connecting:
             self._failures += 1
             if _is_refusal(error) or self._failures >= self._servers:
                 raise _GiveUp from error
+            return
+        if self._quiet:
             return
         if found := _violation(str(error)):
             self._denied.add(found[1].lower())
@@ -278,6 +286,13 @@ class Link:
             self._back()
         self._reconnects = reconnects
         self._watch = asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._look)
+
+
+async def _abandon(attempt: asyncio.Future[None]) -> None:
+    """Cancel *attempt* until it ends."""
+    while not attempt.done():
+        attempt.cancel()
+        await asyncio.wait([attempt], timeout=_POLL_SECONDS)
 
 
 def _is_refusal(error: BaseException) -> bool:
