@@ -12,15 +12,16 @@ from pubsubkit.closing import Closing
 from pubsubkit.connection import Connection, Phase
 from pubsubkit.consumer import Consumer
 from pubsubkit.driver import ConnectionState
-from pubsubkit.errors import ClosedError, NotFoundError, PubSubError
+from pubsubkit.errors import ClosedError, NotFoundError, PublishBatchError, PubSubError
 from pubsubkit.hooks import load_hooks
 from pubsubkit.provision import ensure_stream
 from pubsubkit.publisher import Publisher
+from pubsubkit.redaction import redact
 from pubsubkit.registry import create_driver
 from pubsubkit.translate import translating
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pubsubkit.driver import Capability, ConsumerInfo, Driver, StreamInfo
     from pubsubkit.options import ConsumerOptions, Manage, PublisherOptions, StreamOptions
@@ -30,6 +31,7 @@ __all__ = ["Backend", "Health", "connect", "open_backend"]
 logger = logging.getLogger("pubsubkit.backend")
 
 _PING_SECONDS = 5.0
+_CLOSE_SECONDS = 10.0
 
 
 def connect(url: str, *, plugins: Iterable[object] | None = None, **options: object) -> Backend:
@@ -86,6 +88,8 @@ class Backend(Closing):
         super().__init__()
         self._connection = Connection(driver, load_hooks(plugins))
         self._driver = driver
+        self._changing = asyncio.Lock()
+        self._lost: list[PubSubError] = []
 
     def __repr__(self) -> str:
         return f"<Backend {self._driver.address}>"
@@ -94,20 +98,33 @@ class Backend(Closing):
         return await self.open()
 
     async def open(self) -> Self:
-        """Connect and return self; ``async with`` does this.
+        """Connect and return self; ``async with`` does this.  An open backend stays as it is.
 
-        :raises ClosedError: the backend was closed; make a new one.
+        :raises ClosedError: the backend was closed, before or meanwhile; make a new one.
         """
-        if self.closed:
-            raise ClosedError("the backend was closed; connect again")
-        try:
-            with translating(self._driver, "connect"):
-                await self._driver.open(self._on_state)
-        except BaseException:
-            await self._driver.aclose()
-            raise
-        self._connection.phase = Phase.OPEN
+        async with self._changing:
+            self._check_not_closed()
+            if self._connection.phase is Phase.NEW:
+                try:
+                    with translating(self._driver, "connect"):
+                        await self._driver.open(self._on_state)
+                    self._check_not_closed()
+                except BaseException:
+                    await self._driver.aclose()
+                    raise
+                self._connection.phase = Phase.OPEN
+                self._on_state(ConnectionState.CONNECTED, None)
         return self
+
+    async def aclose(self) -> None:
+        """Close the consumers (unread messages go back), the publishers (what is under way ends) and the connection.
+
+        :raises PublishBatchError: messages of ``publish_soon`` were lost and nobody looked at their futures.
+        """
+        await super().aclose()
+        lost, self._lost = self._lost, []
+        if lost:
+            raise PublishBatchError(lost)
 
     @property
     def address(self) -> str:
@@ -199,7 +216,8 @@ class Backend(Closing):
     async def health(self) -> Health:
         """Ask the broker for a sign of life and tell whether the subscriptions are served; never raises."""
         consumers = [user for user in self._connection.users if isinstance(user, Consumer)]
-        served = [subscription.consuming for consumer in consumers for subscription in consumer.subscriptions]
+        entered = [item for consumer in consumers for item in consumer.subscriptions if item.entered]
+        served = [subscription.consuming for subscription in entered]
         consuming = all(served) if served else None
         started = time.perf_counter()
         try:
@@ -212,23 +230,41 @@ class Backend(Closing):
         return Health(connected=True, consuming=consuming, latency=time.perf_counter() - started)
 
     async def _close(self) -> None:
-        opened = self._connection.phase is Phase.OPEN
-        self._connection.phase = Phase.CLOSED
-        if not opened:
-            return
-        consumers = [user for user in self._connection.users if isinstance(user, Consumer)]
-        publishers = [user for user in self._connection.users if isinstance(user, Publisher)]
+        async with self._changing:
+            was_open = self._connection.phase is Phase.OPEN
+            self._connection.phase = Phase.CLOSED
+            if not was_open:
+                return
+            users = tuple(self._connection.users)
+            try:
+                for kind in (Consumer, Publisher):
+                    closing = [user.aclose() for user in users if isinstance(user, kind)]
+                    self._note(await asyncio.gather(*closing, return_exceptions=True))
+            finally:
+                await self._release()
+
+    async def _release(self) -> None:
         try:
-            await asyncio.gather(*(consumer.aclose() for consumer in consumers))
-            results = await asyncio.gather(*(item.aclose() for item in publishers), return_exceptions=True)
-        finally:
-            await self._driver.aclose()
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._driver.aclose()
+        except Exception as error:  # noqa: BLE001 - it is closed for the caller all the same
+            logger.warning("%s: closing the connection failed: %s", self._driver.address, redact(repr(error)))
+        self._on_state(ConnectionState.CLOSED, None)
+
+    def _note(self, results: Sequence[object]) -> None:
         for result in results:
-            if isinstance(result, BaseException):
-                raise result
+            if isinstance(result, PublishBatchError):
+                self._lost += result.failed.values()
+            elif isinstance(result, BaseException):
+                logger.error("%s: closing failed: %s", self._driver.address, redact(repr(result)))
+
+    def _check_not_closed(self) -> None:
+        if self.closed:
+            raise ClosedError("the backend was closed; connect again")
 
     def _on_state(self, state: ConnectionState, error: Exception | None) -> None:
-        level = logging.INFO if state is ConnectionState.CONNECTED else logging.WARNING
-        logger.log(level, "%s is %s%s", self._driver.address, state.value, f": {error}" if error else "")
+        level = logging.WARNING if state is ConnectionState.DISCONNECTED else logging.INFO
+        reason = f": {redact(str(error))}" if error else ""
+        logger.log(level, "%s is %s%s", self._driver.address, state.value, reason)
         if self._connection.hooks.connection_changed is not None:
             self._connection.hooks.connection_changed(address=self._driver.address, state=state, error=error)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from pubsubkit.errors import ClosedError
+from pubsubkit.errors import ClosedError, UnsupportedError
 
 if TYPE_CHECKING:
     from pubsubkit.closing import Closing
-    from pubsubkit.driver import Driver
+    from pubsubkit.driver import Capability, Driver
     from pubsubkit.hooks import Hooks
 
 __all__ = ["Connection", "Phase"]
@@ -40,3 +40,8 @@ class Connection:
             raise ClosedError("the backend is not open; use `async with connect(...) as backend`")
         if self.phase is Phase.CLOSED:
             raise ClosedError("the backend is closed")
+
+    def require(self, capability: Capability) -> None:
+        """Raise :class:`UnsupportedError` when the backend does not have *capability*."""
+        if capability not in self.driver.capabilities:
+            raise UnsupportedError(f"{self.driver.address} does not support {capability.value}")

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from typing import TYPE_CHECKING, Self, final
 
 from pubsubkit.closing import Closing
-from pubsubkit.driver import Capability, ConsumerSpec, Settlement, Verdict
-from pubsubkit.errors import ClosedError, PubSubError, UnsupportedError
+from pubsubkit.driver import Capability, ConsumerSpec, Verdict
+from pubsubkit.errors import ClosedError, ConflictError, PubSubError
 from pubsubkit.message import Message
-from pubsubkit.provision import check_filter_reaches, ensure_consumer, ensure_stream, find_stream
+from pubsubkit.provision import check_filter_reaches, ensure_consumer, ensure_stream
+from pubsubkit.redaction import redact
 from pubsubkit.translate import portable, translating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pubsubkit.connection import Connection
-    from pubsubkit.driver import Delivery, DriverSubscription
+    from pubsubkit.driver import Delivery, DriverSubscription, Settlement
     from pubsubkit.options import ConsumerOptions, StreamOptions
 
 __all__ = ["Consumer", "Subscription"]
@@ -26,7 +28,7 @@ __all__ = ["Consumer", "Subscription"]
 logger = logging.getLogger("pubsubkit.consumer")
 
 _CLOSE_SECONDS = 10.0
-_GIVE_BACK = Settlement(Verdict.NAK)
+_PRUNE = 1024
 
 
 @final
@@ -53,6 +55,18 @@ class Consumer(Closing):
         if self.options.consumer_name:
             await self._prepare_durable(stream)
         return self
+
+    def _check_capabilities(self) -> None:
+        options = self.options
+        asked = {
+            Capability.DURABLE: bool(options.consumer_name),
+            Capability.MAX_DELIVER: options.max_deliver is not None,
+            Capability.NAK_DELAY: any(options.backoff),
+            Capability.WILDCARDS: "*" in options.filter_subject or ">" in options.filter_subject,
+        }
+        for capability, wanted in asked.items():
+            if wanted:
+                self._connection.require(capability)
 
     def subscribe(self) -> Subscription:
         """Return a new member of this consumer: an async context manager and async iterator of messages.
@@ -93,18 +107,30 @@ class Consumer(Closing):
         return tuple(self._subscriptions)
 
     async def _prepare_stream(self) -> StreamOptions:
+        self._check_capabilities()
         options, driver = self.options, self._connection.driver
         with translating(driver, f"open stream {options.stream_name!r}"):
-            if options.stream is None and await driver.stream_info(options.stream_name) is not None:
-                stream = await find_stream(driver, options.stream_name)
-            elif options.stream is None and options.manage != "none":
-                # Refuse a hopeless filter before anything is created.
-                check_filter_reaches(options.filter_subject, options.stream_options)
-                stream = await ensure_stream(driver, options.stream_options, "create")
-            else:
+            if options.stream is not None or options.manage == "none":
                 stream = await ensure_stream(driver, options.stream_options, options.manage)
+            else:
+                stream = await self._find_or_create_stream()
         check_filter_reaches(options.filter_subject, stream)
         return stream
+
+    async def _find_or_create_stream(self) -> StreamOptions:
+        """A consumer takes a stream as it is, also when somebody else creates it at the same time."""
+        wanted, driver = self.options.stream_options, self._connection.driver
+        if (info := await driver.stream_info(wanted.name)) is not None:
+            return info.options
+        # Refuse a hopeless filter before anything is created.
+        check_filter_reaches(self.options.filter_subject, wanted)
+        try:
+            await driver.create_stream(wanted)
+        except ConflictError:
+            if (info := await driver.stream_info(wanted.name)) is None:
+                raise
+            return info.options
+        return wanted
 
     async def _prepare_durable(self, stream: StreamOptions) -> ConsumerSpec:
         spec = self._spec(stream, self.options.consumer_name)
@@ -150,6 +176,9 @@ class Subscription(Closing):
         self._inner: DriverSubscription | None = None
         self._opening = asyncio.Lock()
         self._held: dict[object, Message] = {}
+        self._prune_at = _PRUNE
+        self._settling = 0
+        self._quiet = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -161,7 +190,10 @@ class Subscription(Closing):
     async def __anext__(self) -> Message:
         if self.closed:
             raise StopAsyncIteration
-        inner = self._inner or await self._open()
+        try:
+            inner = self._inner or await self._open()
+        except ClosedError:
+            raise StopAsyncIteration from None
         try:
             delivery = await inner.receive()
         except PubSubError:
@@ -172,16 +204,16 @@ class Subscription(Closing):
             ) from error
         if delivery is None:
             raise StopAsyncIteration
-        if self._close_task is not None:
-            # Closing began after this message was taken and before this task ran: nobody has seen it.
-            with translating(self._connection.driver, f"give back a message of {delivery.subject!r}"):
-                await delivery.settle(_GIVE_BACK)
-            raise StopAsyncIteration
         message = Message(delivery, self)
-        self._held[delivery.key] = message
+        self._hold(message)
         if self._connection.hooks.received is not None:
             self._notify_received(delivery)
         return message
+
+    @property
+    def entered(self) -> bool:
+        """Whether it has joined its consumer."""
+        return self._inner is not None
 
     @property
     def consuming(self) -> bool:
@@ -190,57 +222,106 @@ class Subscription(Closing):
 
     def require(self, capability: Capability) -> None:
         """Raise :class:`UnsupportedError` when the backend does not have *capability*."""
-        if capability not in self._connection.driver.capabilities:
-            raise UnsupportedError(f"{self._connection.driver.address} does not support {capability.value}")
+        self._connection.require(capability)
 
     async def settle(self, message: Message, settlement: Settlement) -> None:
         """Hand a verdict to the broker.  Called by :class:`Message`, which guards against a second one."""
         delivery = message.delivery
         failure: PubSubError | None = None
+        self._settling += 1
         try:
             await delivery.settle(settlement)
         except Exception as error:  # noqa: BLE001 - translated and raised below
             failure = portable(error, self._connection.driver, f"{settlement.verdict.value} of {message.subject!r}")
-        if failure is None and settlement.verdict is not Verdict.IN_PROGRESS:
-            key = delivery.key
-            if self._held.get(key) is message:
-                del self._held[key]
+        finally:
+            self._settling -= 1
+            if self.closed:
+                self._quiet.set()
+        if failure is None:
+            if settlement.verdict is Verdict.IN_PROGRESS:
+                message.leased = time.monotonic()
+            elif self._held.get(delivery.key) is message:
+                del self._held[delivery.key]
         if self._connection.hooks.settled is not None:
             self._notify_settled(delivery, settlement.verdict, failure)
         if failure is not None:
             raise failure
 
+    def _hold(self, message: Message) -> None:
+        """Remember what has no verdict yet, to give it back at close; an older delivery of it is ours no more."""
+        self._held[message.delivery.key] = message
+        if len(self._held) >= self._prune_at:
+            self._held = {message.delivery.key: message for message in self._leased()}
+            self._prune_at = max(_PRUNE, 2 * len(self._held))
+
+    def _leased(self) -> list[Message]:
+        """The messages without a verdict whose ``ack_wait`` has not run out: the others are somebody else's by now."""
+        oldest = time.monotonic() - self.options.ack_wait
+        return [message for message in self._held.values() if message.leased > oldest and not message.settled]
+
     async def _open(self) -> DriverSubscription:
         async with self._opening:
-            if self.closed:
-                raise ClosedError("the subscription is closed")
             if self._inner is None:
+                self._check_open()
                 self._consumer.check_open()
                 self._spec = await self._consumer.provision()
-                with translating(self._connection.driver, f"subscribe to {self._spec.stream}/{self._spec.name}"):
-                    self._inner = await self._connection.driver.subscribe(self._spec, self.options.channel_buf_size)
+                try:
+                    self._inner = await self._join(self._spec)
+                except BaseException:
+                    await self._remove_ephemeral()
+                    raise
             return self._inner
 
+    async def _join(self, spec: ConsumerSpec) -> DriverSubscription:
+        self._check_open()
+        with translating(self._connection.driver, f"subscribe to {spec.stream}/{spec.name}"):
+            inner = await self._connection.driver.subscribe(spec, self.options.channel_buf_size)
+        if self.closed:
+            await inner.aclose(())
+            self._check_open()
+        return inner
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedError("the subscription is closed")
+
     async def _close(self) -> None:
-        """Give back what is unread or unsettled, in the order that ARCHITECTURE.md prescribes for closing."""
-        held = [message for message in self._held.values() if not message.settled]
-        self._held.clear()
-        for message in held:
-            message.seal()
+        """Wait for verdicts under way, then give back what has none, as ARCHITECTURE.md prescribes for closing."""
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS), self._opening:
-                if self._inner is not None:
-                    await self._inner.aclose([message.delivery for message in held])
-                await self._remove_ephemeral()
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._settling:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+                async with self._opening:
+                    await self._leave()
         except Exception as error:  # noqa: BLE001 - the broker is gone; its ack_wait gives the messages back
             name = f"{self.options.stream_name}/{self.options.consumer_name or 'ephemeral'}"
-            logger.warning("subscription %s closed without the broker (%s): %s", name, type(error).__name__, error)
+            text = redact(str(error)) or type(error).__name__
+            logger.warning("subscription %s closed without the broker: %s", name, text)
         finally:
+            self._seal()
             self._consumer.discard(self)
 
+    async def _leave(self) -> None:
+        try:
+            if self._inner is not None:
+                # Nothing is awaited between the two: receive gives out nothing once the driver's aclose has begun.
+                held = self._seal()
+                await self._inner.aclose([message.delivery for message in held])
+        finally:
+            await self._remove_ephemeral()
+
+    def _seal(self) -> list[Message]:
+        held = self._leased()
+        for message in self._held.values():
+            message.seal()
+        self._held.clear()
+        return held
+
     async def _remove_ephemeral(self) -> None:
-        if self._spec is not None and not self._spec.durable:
-            await self._connection.driver.delete_consumer(self._spec.stream, self._spec.name)
+        spec, self._spec = self._spec, None
+        if spec is not None and not spec.durable:
+            await self._connection.driver.delete_consumer(spec.stream, spec.name)
 
     def _notify_received(self, delivery: Delivery) -> None:
         meta = delivery.metadata

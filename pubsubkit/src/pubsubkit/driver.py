@@ -12,6 +12,7 @@ An application never sees these classes: it holds :class:`~pubsubkit.Backend`, `
 
 It **must** be safe to cancel at every ``await``: a cancelled :meth:`DriverSubscription.receive` leaves the message for
 the next call.  All methods run in one event loop and may run concurrently.  Constructors do no I/O.
+The texts of native errors are redacted; what the driver itself says of an address in a ``PubSubError`` is not.
 
 A distribution registers its driver class under the URL scheme::
 
@@ -58,7 +59,11 @@ API_VERSION = 1
 
 
 class Capability(StrEnum):
-    """A promise that a backend may make; what it does not claim raises ``UnsupportedError``."""
+    """A promise that a backend may make.
+
+    Where an application asks for one by name (a verdict, headers, a message id, a durable consumer, ``max_deliver``, a
+    wildcard), what the backend does not claim raises ``UnsupportedError``; the others tell what to expect.
+    """
 
     HISTORY = "history"
     """A consumer gets messages that were published before it existed."""
@@ -240,7 +245,8 @@ class DriverSubscription(ABC):
         """Stop asking, give back every delivery of *held* and then of the buffer, so that others get them at once and
         in order, and let all verdicts reach the broker.
 
-        Called once; wakes a blocked :meth:`receive`; bounded in time, also when the broker is gone.
+        Called once; from its first step on, before anything is awaited, :meth:`receive` returns None, also where it is
+        blocked.  Bounded in time, also when the broker is gone.  The portable layer deletes an ephemeral consumer.
 
         :param held: what :meth:`receive` returned and the application gave no verdict on; its calls of
             :meth:`Delivery.settle` are over.
@@ -274,7 +280,11 @@ class Driver(ABC):
     @classmethod
     @abstractmethod
     def from_url(cls, url: BackendURL, options: Any) -> Self:
-        """Make a driver from a parsed URL and an instance of :attr:`OPTIONS`."""
+        """Make a driver from a parsed URL and an instance of :attr:`OPTIONS`.
+
+        What is wrong with them it raises as ``url.fail(["what is wrong", ...])``.  :attr:`capabilities` and
+        :attr:`address` are valid from here on.
+        """
 
     @property
     @abstractmethod
@@ -283,7 +293,12 @@ class Driver(ABC):
 
     @abstractmethod
     async def open(self, on_state: Callable[[ConnectionState, Exception | None], None]) -> None:
-        """Connect, or raise within the connect timeout; *on_state* is to be called at each change afterwards."""
+        """Connect, or raise within the connect timeout.
+
+        *on_state* is to be called when the connection is lost afterwards (``DISCONNECTED``), is there again
+        (``CONNECTED``), or is gone for good (``CLOSED``); the portable layer reports opening and closing itself.
+        Called once; after a failure :meth:`aclose` is called.
+        """
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -295,7 +310,7 @@ class Driver(ABC):
 
     @abstractmethod
     async def stream_info(self, name: str) -> StreamInfo | None:
-        """The stream, or None when there is none."""
+        """The stream with its options as they are on the broker, its defaults filled in; None when there is none."""
 
     @abstractmethod
     async def create_stream(self, options: StreamOptions) -> None:
@@ -303,7 +318,10 @@ class Driver(ABC):
 
     @abstractmethod
     async def update_stream(self, options: StreamOptions) -> None:
-        """Give the existing stream these options, and leave alone what ``StreamOptions`` cannot express."""
+        """Give the existing stream these options, and leave alone what ``StreamOptions`` cannot express.
+
+        They are never narrower than what :meth:`stream_info` returned.
+        """
 
     @abstractmethod
     async def delete_stream(self, name: str) -> bool:
@@ -329,8 +347,9 @@ class Driver(ABC):
     async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
         """Store *messages* in their order and return one outcome for each: its receipt, or the error.
 
-        Returns within *timeout* seconds; what was not confirmed by then gets a transient error.  Calls that start one
-        after the other are stored one after the other.  It may raise when the same error befell all of them.
+        Returns within *timeout* seconds exactly one outcome for each message; what was not confirmed by then gets a
+        transient error.  Calls that start one after the other are stored one after the other.  It may raise when the
+        same error befell all of them.
         """
 
     @abstractmethod

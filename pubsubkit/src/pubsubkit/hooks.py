@@ -93,7 +93,10 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str | None) -
         if any(inspect.iscoroutinefunction(implementation.function) for implementation in caller.get_hookimpls()):
             raise ConfigurationError(f"plugin {label}: {caller.name} is async; hooks are plain functions")
     taken = sum(other.split("#")[0] == label for other, _ in manager.list_name_plugin())
-    manager.register(plugin, f"{label}#{taken + 1}" if taken else label)
+    try:
+        manager.register(plugin, f"{label}#{taken + 1}" if taken else label)
+    except ValueError as error:
+        raise ConfigurationError(f"plugin {label} is given twice") from error
 
 
 @lru_cache(maxsize=1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol, final
 
 from pubsubkit.driver import Capability, MessageMetadata, Settlement, Verdict
 from pubsubkit.errors import InvalidArgumentError
+from pubsubkit.options import LONGEST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +55,7 @@ class Message:
     A verdict that is cancelled may or may not have reached the broker; it can be given again.
     """
 
-    __slots__ = ("_settled", "_subscription", "data", "delivery", "subject")
+    __slots__ = ("_settled", "_subscription", "data", "delivery", "leased", "subject")
 
     data: bytes
     """The payload."""
@@ -65,6 +67,7 @@ class Message:
         self.subject = delivery.subject
         self.delivery = delivery
         self._subscription = subscription
+        self.leased = time.monotonic()
         self._settled = False
 
     def __repr__(self) -> str:
@@ -109,10 +112,10 @@ class Message:
     async def nak_with_delay(self, seconds: float) -> bool:
         """The message was not processed: deliver it again after *seconds*; 0 is at once.
 
-        :raises InvalidArgumentError: *seconds* is negative or not a finite number.
+        :raises InvalidArgumentError: *seconds* is no number from 0 to 1e9.
         """
-        if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
-            raise InvalidArgumentError(f"delay {seconds!r}: expected seconds of at least 0")
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_SECONDS:
+            raise InvalidArgumentError(f"delay {seconds!r}: expected seconds from 0 to {LONGEST_SECONDS:g}")
         self._subscription.require(Capability.NAK_DELAY if seconds else Capability.NAK)
         return await self._settle(Settlement(Verdict.NAK, delay=seconds))
 

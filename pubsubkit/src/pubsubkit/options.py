@@ -6,8 +6,8 @@ All options are frozen, keyword-only and checked on construction; all problems o
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,9 +18,17 @@ from pubsubkit.retry import Backoff
 from pubsubkit.subjects import check_filter, check_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["ConsumerOptions", "DeliverFrom", "Manage", "PublisherOptions", "Storage", "StreamOptions"]
+__all__ = [
+    "LONGEST_SECONDS",
+    "ConsumerOptions",
+    "DeliverFrom",
+    "Manage",
+    "PublisherOptions",
+    "Storage",
+    "StreamOptions",
+]
 
 DeliverFrom = Literal["all", "new", "last"] | int | datetime
 """Where a new consumer starts: at the first message stored, after the last one, at the last one, at a sequence
@@ -31,6 +39,8 @@ Manage = Literal["create", "update", "none"]
 
 
 _BACKOFF = Backoff()
+LONGEST_SECONDS = 1e9
+"""The longest time that an option or a delay may be, about 30 years; more does not fit into a broker's nanoseconds."""
 
 
 class Storage(StrEnum):
@@ -62,14 +72,18 @@ class _Problems:
         good = isinstance(value, str) and re.fullmatch(r"[^\s.*>/\\\x00-\x1f\x7f]{1,255}", value) is not None
         self.check(good, f"{field}={value!r}: expected a name without blanks and . * > / \\")
 
-    def positive(self, **values: object) -> None:
+    def seconds(self, **values: object) -> None:
         for field, value in values.items():
-            self.check(value is None or (_number(value) and value > 0), f"{field}={value!r}: expected a number above 0")
+            good = _number(value) and 0 < value <= LONGEST_SECONDS
+            self.check(good, f"{field}={value!r}: expected seconds above 0, at most {LONGEST_SECONDS:g}")
 
     def whole(self, lowest: int, **values: object) -> None:
         for field, value in values.items():
-            good = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= lowest)
+            good = isinstance(value, int) and not isinstance(value, bool) and lowest <= value < 2**63
             self.check(good, f"{field}={value!r}: expected a whole number of at least {lowest}")
+
+    def kind(self, field: str, value: object, wanted: type) -> None:
+        self.check(isinstance(value, wanted), f"{field}={value!r}: expected {wanted.__name__}")
 
     def one_of(self, field: str, value: object, allowed: Sequence[str]) -> None:
         self.check(value in allowed, f"{field}={value!r}: expected one of {', '.join(allowed)}")
@@ -80,7 +94,11 @@ class _Problems:
 
 
 def _number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
+
+
+def _given(**values: object) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,19 +134,20 @@ class StreamOptions:
     def __post_init__(self) -> None:
         problems = _Problems()
         problems.name("name", self.name)
-        given: str | Iterable[str] = self.subjects
-        subjects = (given,) if isinstance(given, str) else tuple(given)
+        given: object = self.subjects
+        subjects = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
         object.__setattr__(self, "subjects", subjects or (f"{self.name}.>",))
         for subject in self.subjects:
             problems.call("subjects", check_filter, subject)
         _coerce_storage(self, problems)
-        problems.whole(1, max_messages=self.max_messages, max_bytes=self.max_bytes, replicas=self.replicas)
-        problems.whole(1, max_message_size=self.max_message_size)
-        problems.positive(max_age=self.max_age, duplicate_window=self.duplicate_window)
+        limits = {"max_messages": self.max_messages, "max_bytes": self.max_bytes}
+        problems.whole(1, replicas=self.replicas, **_given(**limits, max_message_size=self.max_message_size))
+        problems.seconds(**_given(max_age=self.max_age, duplicate_window=self.duplicate_window))
         problems.one_of("discard", self.discard, ("old", "new"))
-        window_fits = self.max_age is None or self.duplicate_window is None or self.duplicate_window <= self.max_age
-        problems.check(window_fits, "duplicate_window is longer than max_age")
         problems.report(self)
+        if self.max_age is not None and self.duplicate_window is not None:
+            problems.check(self.duplicate_window <= self.max_age, "duplicate_window is longer than max_age")
+            problems.report(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +184,12 @@ class PublisherOptions:
     def __post_init__(self) -> None:
         problems = _Problems()
         _resolve_stream(self, problems)
-        if self.subject_prefix:
+        if self.subject_prefix != "":
             problems.call("subject_prefix", check_subject, self.subject_prefix)
         problems.whole(0, retry_attempts=self.retry_attempts)
         problems.whole(1, window=self.window)
-        problems.positive(timeout=self.timeout)
+        problems.seconds(timeout=self.timeout)
+        problems.kind("retry_backoff", self.retry_backoff, Backoff)
         problems.one_of("manage", self.manage, ("create", "update", "none"))
         problems.check(self.on_publish is None or callable(self.on_publish), "on_publish is not callable")
         problems.report(self)
@@ -218,16 +238,14 @@ class ConsumerOptions:
     def __post_init__(self) -> None:
         problems = _Problems()
         _resolve_stream(self, problems)
-        if self.consumer_name:
+        if self.consumer_name != "":
             problems.name("consumer_name", self.consumer_name)
-        if self.filter_subject:
+        if self.filter_subject != "":
             problems.call("filter_subject", check_filter, self.filter_subject)
-        problems.whole(1, channel_buf_size=self.channel_buf_size, max_deliver=self.max_deliver)
-        problems.whole(1, max_in_flight=self.max_in_flight)
-        problems.positive(ack_wait=self.ack_wait)
-        object.__setattr__(self, "backoff", tuple(self.backoff))
-        good = all(_number(delay) and delay >= 0 for delay in self.backoff)
-        problems.check(good, f"backoff={self.backoff!r}: expected seconds of at least 0")
+        problems.whole(1, channel_buf_size=self.channel_buf_size, max_in_flight=self.max_in_flight)
+        problems.whole(1, **_given(max_deliver=self.max_deliver))
+        problems.seconds(ack_wait=self.ack_wait)
+        _check_backoff(self, problems)
         problems.one_of("manage", self.manage, ("create", "update", "none"))
         _check_deliver_from(self.deliver_from, problems)
         problems.report(self)
@@ -247,12 +265,23 @@ def _coerce_storage(options: StreamOptions | PublisherOptions | ConsumerOptions,
 
 def _resolve_stream(options: PublisherOptions | ConsumerOptions, problems: _Problems) -> None:
     _coerce_storage(options, problems)
-    if options.stream is None:
+    given: object = options.stream
+    if given is None:
         problems.name("stream_name", options.stream_name)
-        return
-    same = options.stream_name in ("", options.stream.name)
-    problems.check(same, f"stream_name={options.stream_name!r} and stream={options.stream.name!r} differ; give one")
-    object.__setattr__(options, "stream_name", options.stream.name)
+    elif isinstance(given, StreamOptions):
+        same = options.stream_name in ("", given.name)
+        problems.check(same, f"stream_name={options.stream_name!r} and stream={given.name!r} differ; give one")
+        object.__setattr__(options, "stream_name", given.name)
+    else:
+        problems.kind("stream", given, StreamOptions)
+
+
+def _check_backoff(options: ConsumerOptions, problems: _Problems) -> None:
+    given: object = options.backoff
+    delays = tuple(given) if isinstance(given, Iterable) else (given,)
+    object.__setattr__(options, "backoff", delays)
+    good = all(_number(delay) and 0 <= delay <= LONGEST_SECONDS for delay in delays)
+    problems.check(good, f"backoff={given!r}: expected seconds from 0 to {LONGEST_SECONDS:g}")
 
 
 def _check_deliver_from(value: object, problems: _Problems) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from pubsubkit.errors import InvalidArgumentError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["check_data", "check_headers", "check_message_id", "check_size"]
 
@@ -41,6 +38,8 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
     :raises InvalidArgumentError: a name or value breaks these rules.
     """
+    if not isinstance(headers, Mapping):
+        raise InvalidArgumentError(f"headers must map names to values, got {type(headers).__name__}")
     for name, value in headers.items():
         if not isinstance(name, str) or not _header_name(name):
             raise InvalidArgumentError(f"invalid header name {name!r}: letters, digits and !#$%&'*+-.^_`|~ only")

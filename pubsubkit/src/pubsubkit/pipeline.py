@@ -6,16 +6,17 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from pubsubkit.errors import PublishBatchError, PubSubError
+from pubsubkit.errors import PublishBatchError, PubSubError, TransientError
 from pubsubkit.window import PublishFuture, Window
 
 if TYPE_CHECKING:
     from pubsubkit.driver import OutgoingMessage
-    from pubsubkit.sender import Sender
+    from pubsubkit.sender import Outcome, Sender
 
 __all__ = ["Pipeline"]
 
 _BATCH = 64
+_PRUNE = 1024
 
 
 class _Batch:
@@ -36,11 +37,16 @@ class Pipeline:
     def __init__(self, sender: Sender, size: int) -> None:
         self.window = Window(size)
         self.backlog = 0
-        """How many messages wait to be handed to the driver."""
         self._sender = sender
         self._batch: _Batch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: list[PublishFuture] = []
+        self._prune_at = _PRUNE
+
+    @property
+    def ahead(self) -> bool:
+        """Whether messages wait for room, or to be handed to the driver."""
+        return self.backlog > 0 or self.window.crowded
 
     async def put(self, message: OutgoingMessage, window: Window) -> PublishFuture:
         """Wait for room in *window*, take *message* and return the future of its receipt."""
@@ -65,6 +71,11 @@ class Pipeline:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    def cancel(self) -> None:
+        """Give up what is under way; it counts as failed."""
+        for task in self._tasks:
+            task.cancel()
+
     def raise_unseen(self) -> None:
         """Raise the failures whose futures nobody looked at, once."""
         unseen = [future for future in self._failed if not future.observed]
@@ -82,22 +93,31 @@ class Pipeline:
 
     async def _run(self, batch: _Batch) -> None:
         self.backlog -= len(batch.messages)
-        try:
-            outcomes = await self._sender.deliver(batch.messages, batch.started)
-        except BaseException:
-            for future in batch.futures:
-                future.cancel()
-            raise
-        finally:
-            batch.window.release(len(batch.messages))
-        failed: list[PublishFuture] = []
-        for future, outcome in zip(batch.futures, outcomes, strict=True):
+
+        def done(index: int, outcome: Outcome) -> None:
+            batch.window.release(1)
+            future = batch.futures[index]
             if future.done():
-                continue
+                return
             if isinstance(outcome, PubSubError):
                 future.set_exception(outcome)
-                failed.append(future)
+                self._note_failure(future)
             else:
                 future.set_result(outcome)
-        if failed:
-            self._failed = [future for future in self._failed if not future.observed] + failed
+
+        try:
+            await self._sender.send(batch.messages, batch.started, done)
+        except BaseException as error:
+            failure = TransientError(f"publishing was cut short: {error!r}; the message may have been stored")
+            failure.__cause__ = error
+            for index, future in enumerate(batch.futures):
+                if not future.done():
+                    done(index, failure)
+            if not isinstance(error, Exception):
+                raise
+
+    def _note_failure(self, future: PublishFuture) -> None:
+        self._failed.append(future)
+        if len(self._failed) >= self._prune_at:
+            self._failed = [future for future in self._failed if not future.observed]
+            self._prune_at = max(_PRUNE, 2 * len(self._failed))

@@ -1,13 +1,15 @@
-"""Creates what is missing on the broker, and never narrows or rewrites what exists.
+"""Creates what is missing on the broker, and never narrows or rewrites a stream that exists.
 
 An existing stream must promise at least what is asked: hold the subjects, be as durable, have the limits that were
-given.  An existing consumer must be the same in all that was given.  What differs is reported as a
-:class:`ConflictError` with the differences, or mended under ``manage="update"`` as long as nothing is narrowed.
+given.  An existing consumer must be the same but for where it started.  What differs is reported as a
+:class:`ConflictError` with the differences, or mended under ``manage="update"``: a stream as long as nothing is
+narrowed, a consumer to what is asked.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from pubsubkit.errors import ConflictError, InvalidArgumentError, NotFoundError
@@ -57,13 +59,12 @@ async def ensure_stream(driver: Driver, wanted: StreamOptions, manage: Manage) -
         found = await find_stream(driver, wanted.name)
     else:
         found = info.options
-    missing = _stream_gaps(wanted, found)
-    if not missing:
+    gaps = _stream_gaps(wanted, found)
+    if not gaps:
         return found
-    wider = _widened(wanted, found)
-    left = _stream_gaps(wanted, wider)
-    if manage != "update" or left:
-        raise ConflictError(f"stream {wanted.name!r} exists with another configuration: {'; '.join(missing)}{_KEEP}")
+    wider = _widened(wanted, found) if manage == "update" else None
+    if wider is None or _stream_gaps(wanted, wider):
+        raise ConflictError(f"stream {wanted.name!r} exists with another configuration: {'; '.join(gaps)}{_KEEP}")
     await driver.update_stream(wider)
     return await find_stream(driver, wanted.name)
 
@@ -128,15 +129,25 @@ def _stream_gaps(wanted: StreamOptions, found: StreamOptions) -> list[str]:
 
 def _differences(wanted: object, found: object, fields: Iterable[str]) -> list[str]:
     pairs = ((name, getattr(wanted, name), getattr(found, name)) for name in fields)
-    return [f"{name}: {want!r} wanted, it is {have!r}" for name, want, have in pairs if want != have]
+    return [f"{name}: {want!r} wanted, it is {have!r}" for name, want, have in pairs if not _same(want, have)]
 
 
-def _widened(wanted: StreamOptions, found: StreamOptions) -> StreamOptions:
-    """*found* with everything of *wanted* that keeps more messages than before."""
+def _same(want: object, have: object) -> bool:
+    """Brokers keep times in nanoseconds or milliseconds, so a float need not come back to the last digit."""
+    if isinstance(want, float | int) and isinstance(have, float):
+        return math.isclose(want, have, rel_tol=1e-9, abs_tol=1e-6)
+    return want == have
+
+
+def _widened(wanted: StreamOptions, found: StreamOptions) -> StreamOptions | None:
+    """*found* with everything of *wanted* that keeps more messages than before; None when they contradict."""
     changes: dict[str, object] = {"subjects": found.subjects + tuple(_uncovered(wanted, found))}
     for name in (*_LIMITS, "duplicate_window"):
         want, have = getattr(wanted, name), getattr(found, name)
         if want is not None and have is not None and want > have:
             changes[name] = want
     changes["replicas"] = max(wanted.replicas, found.replicas)
-    return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
+    try:
+        return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
+    except InvalidArgumentError:
+        return None

@@ -18,7 +18,6 @@ from pubsubkit.errors import (
     NotFoundError,
     PublishBatchError,
     PubSubError,
-    UnsupportedError,
 )
 from pubsubkit.payload import check_data, check_headers, check_message_id, check_size
 from pubsubkit.pipeline import Pipeline
@@ -30,7 +29,6 @@ from pubsubkit.window import PublishFuture, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
-    from types import TracebackType
 
     from pubsubkit.connection import Connection
     from pubsubkit.options import PublisherOptions, StreamOptions
@@ -48,6 +46,7 @@ __all__ = ["Publisher"]
 logger = logging.getLogger("pubsubkit.publisher")
 
 _SUBJECTS_KEPT = 4096
+_GRACE_SECONDS = 1.0
 
 
 @final
@@ -79,16 +78,6 @@ class Publisher(Closing):
         await self._open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self.aclose()
-        except PublishBatchError as failure:
-            if error is None:
-                raise
-            logger.error("publisher of stream %s: %s", self.options.stream_name, failure)  # noqa: TRY400
-
     async def publish(
         self, subject: str, data: Payload, *, headers: Mapping[str, str] | None = None, message_id: str | None = None
     ) -> PublishReceipt:
@@ -102,10 +91,10 @@ class Publisher(Closing):
         """
         started = time.perf_counter()
         message = await self._prepare(subject, data, headers, message_id, started)
-        if self._pipeline.backlog:
+        if self._pipeline.ahead:
             # Messages of publish_soon have not been handed over yet: queue up behind them.
-            return await (await self._pipeline.put(message, self._pipeline.window))
-        outcome = (await self._sender.deliver((message,), started))[0]
+            return await (await self._put(message, self._pipeline.window, started))
+        outcome = await self._sender.send_one(message, started)
         if isinstance(outcome, PubSubError):
             raise outcome
         return outcome
@@ -122,8 +111,9 @@ class Publisher(Closing):
         :raises PubSubError: see the class; broker errors come in the future.  Cancelling before it returns publishes
             nothing; cancelling the future does not recall the message.
         """
-        message = await self._prepare(subject, data, headers, message_id, time.perf_counter())
-        return await self._pipeline.put(message, self._pipeline.window)
+        started = time.perf_counter()
+        message = await self._prepare(subject, data, headers, message_id, started)
+        return await self._put(message, self._pipeline.window, started)
 
     async def publish_many(
         self, messages: Iterable[Publishable] | AsyncIterable[Publishable], *, window: int | None = None
@@ -136,16 +126,17 @@ class Publisher(Closing):
         :raises PublishBatchError: one failed.  No more are taken after the first failure; the error says of each
             message that was taken whether it was stored.  Cancelling leaves those that were taken under way.
         """
-        room = self._pipeline.window if window is None else Window(window)
+        room = self._pipeline.window if window is None else Window(_check_window(window))
         pending: deque[PublishFuture | PubSubError] = deque()
         outcomes: list[Outcome] = []
         async with aclosing(_each(messages)) as items:
             async for item in items:
                 pending.append(await self._take(item, room))
-                refused = isinstance(pending[-1], PubSubError)
+                failed = isinstance(pending[-1], PubSubError)
                 while pending and _is_done(pending[0]):
                     outcomes.append(await _outcome(pending.popleft()))
-                if refused or any(isinstance(outcome, PubSubError) for outcome in outcomes[-1:]):
+                    failed = failed or isinstance(outcomes[-1], PubSubError)
+                if failed:
                     break
         outcomes += [await _outcome(item) for item in pending]
         if any(isinstance(outcome, PubSubError) for outcome in outcomes):
@@ -171,31 +162,36 @@ class Publisher(Closing):
         await self.flush()
 
     async def _close(self) -> None:
-        self._sender.closing = True
         self._pipeline.window.close()
         self._full_subjects.clear()
         self._connection.users.discard(self)
-        await self._pipeline.drain()
+        # Each running attempt ends within the timeout; a driver that does not keep to it is not waited for.
+        ending = [asyncio.ensure_future(work) for work in (self._sender.close(), self._pipeline.drain())]
+        _, late = await asyncio.wait(ending, timeout=self.options.timeout + _GRACE_SECONDS)
+        self._pipeline.cancel()
+        for task in late:
+            task.cancel()
 
     async def _open(self) -> None:
         async with self._opening:
             self._connection.check_open()
-            if self.closed:
-                raise ClosedError("the publisher is closed")
+            self._check_open()
             if self._stream is None:
                 wanted = self.options.stream_options
                 with translating(self._driver, f"open stream {wanted.name!r}"):
                     self._stream = await ensure_stream(self._driver, wanted, self.options.manage)
+                self._check_open()
 
     async def _prepare(
         self, subject: str, data: object, headers: Mapping[str, str] | None, message_id: str | None, started: float
     ) -> OutgoingMessage:
         """Check a message and make it what the driver gets."""
         try:
-            full = self._full_subjects.get(subject) or await self._admit(subject)
+            seen = self._full_subjects.get(subject) if isinstance(subject, str) else None
+            full = seen or await self._admit(subject)
             payload = check_data(data)
             fields = self._headers(full, headers)
-            unique = self._sender.new_message_id() if message_id is None else check_message_id(message_id)
+            unique = self._message_id(message_id)
             check_size(payload, fields, unique, self._driver.max_payload)
         except BaseException as error:
             if self._sender.observed:
@@ -204,16 +200,30 @@ class Publisher(Closing):
             raise
         return OutgoingMessage(full, payload, fields, unique)
 
+    async def _put(self, message: OutgoingMessage, window: Window, started: float) -> PublishFuture:
+        try:
+            return await self._pipeline.put(message, window)
+        except BaseException as error:
+            if self._sender.observed:
+                self._sender.report(message, error, started)
+            raise
+
+    def _message_id(self, given: str | None) -> str | None:
+        if given is None:
+            return self._sender.new_message_id()
+        self._connection.require(Capability.DEDUPLICATION)
+        return check_message_id(given)
+
     def _headers(self, subject: str, headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        if headers is not None:
+            headers = check_headers(headers)
         before_send = self._connection.hooks.before_send
         if before_send is not None:
             added = before_send(stream=self.options.stream_name, subject=subject, headers=dict(headers or {}))
-            headers = {**added, **(headers or {})}
-        if not headers:
-            return None
-        if Capability.HEADERS not in self._driver.capabilities:
-            raise UnsupportedError(f"{self._driver.address} cannot carry headers")
-        return check_headers(headers)
+            headers = {**check_headers(added), **(headers or {})}
+        if headers:
+            self._connection.require(Capability.HEADERS)
+        return headers or None
 
     def _full(self, subject: str) -> str:
         prefix = self.options.subject_prefix
@@ -221,8 +231,7 @@ class Publisher(Closing):
 
     async def _admit(self, subject: str) -> str:
         """Check a subject that is published to for the first time."""
-        if self.closed:
-            raise ClosedError("the publisher is closed")
+        self._check_open()
         check_subject(subject)
         full = check_subject(self._full(subject))
         await self._open()
@@ -235,10 +244,15 @@ class Publisher(Closing):
                     f"stream {self._stream.name!r} does not hold the subject {full!r}; it holds "
                     f"{', '.join(self._stream.subjects)}. Set subject_prefix, or widen the stream's subjects"
                 )
+        self._check_open()
         if len(self._full_subjects) >= _SUBJECTS_KEPT:
             self._full_subjects.clear()
         self._full_subjects[subject] = full
         return full
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedError("the publisher is closed")
 
     def _holds(self, subject: str) -> bool:
         return self._stream is not None and any(matches(pattern, subject) for pattern in self._stream.subjects)
@@ -249,9 +263,16 @@ class Publisher(Closing):
         except TypeError:
             return InvalidArgumentError(f"expected (subject, data) or (subject, data, headers), got {item!r:.80}")
         try:
-            return await self._pipeline.put(await self._prepare(*given, time.perf_counter()), window)
+            started = time.perf_counter()
+            return await self._put(await self._prepare(*given, started), window, started)
         except PubSubError as error:
             return error
+
+
+def _check_window(window: object) -> int:
+    if not isinstance(window, int) or isinstance(window, bool) or window < 1:
+        raise InvalidArgumentError(f"window={window!r}: expected a whole number of at least 1")
+    return window
 
 
 async def _each(messages: Iterable[Publishable] | AsyncIterable[Publishable]) -> AsyncGenerator[Publishable]:

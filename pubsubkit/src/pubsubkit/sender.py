@@ -1,19 +1,20 @@
-"""Hands batches to the driver, tries transient failures again, and reports each message's final outcome once."""
+"""Hands messages to the driver, tries transient failures again, and reports each message's final outcome once."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import secrets
 import time
 from typing import TYPE_CHECKING
 
-from pubsubkit.driver import PublishReceipt
 from pubsubkit.errors import PubSubError, TransientError
+from pubsubkit.receipt import PublishReceipt
 from pubsubkit.translate import portable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pubsubkit.driver import Driver, OutgoingMessage
     from pubsubkit.hooks import Hooks
@@ -34,32 +35,72 @@ class Sender:
         self._hooks = hooks
         self._options = options
         self._ids = map(f"{secrets.token_hex(8)}-{{}}".format, itertools.count(1))
+        self._closing = asyncio.Event()
+        self._under_way = 0
+        self._idle = asyncio.Event()
         self.observed = options.on_publish is not None or hooks.published is not None
-        """Whether anybody listens, so that times need to be taken."""
-        self.closing = False
-        """Set to try nothing again."""
+        """Whether anybody listens, so that outcomes are to be reported."""
 
     def new_message_id(self) -> str | None:
         """An id for a message without one, when it may be sent more than once."""
         return next(self._ids) if self._options.retry_attempts else None
 
-    async def deliver(self, messages: Sequence[OutgoingMessage], started: float) -> Sequence[Outcome]:
-        """Send *messages* until each is stored or has failed for good; return their outcomes in the same order.
+    async def close(self) -> None:
+        """Start no further attempt, and return when those under way have ended."""
+        self._closing.set()
+        while self._under_way:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def send_one(self, message: OutgoingMessage, started: float) -> Outcome:
+        """Send *message* until it is stored or has failed for good; return which.
 
         :param started: the reading of ``time.perf_counter`` when the publish began.
         """
+        if self.observed or self._options.retry_attempts:
+            final: list[Outcome] = []
+            await self.send((message,), started, lambda _, outcome: final.append(outcome))
+            return final[0]
+        self._under_way += 1
         try:
-            outcomes = await self._attempt(messages)
-            if self._options.retry_attempts:
-                outcomes = await self._retry(messages, outcomes)
+            return (await self._attempt((message,)))[0]
+        finally:
+            self._end()
+
+    async def send(
+        self, messages: Sequence[OutgoingMessage], started: float, done: Callable[[int, Outcome], None]
+    ) -> None:
+        """Send *messages*; call *done* with the index and the final outcome of each as soon as it is known."""
+        left: Sequence[int] = range(len(messages))
+        self._under_way += 1
+
+        def finish(index: int, outcome: Outcome) -> None:
+            done(index, outcome)
+            if self.observed:
+                self.report(messages[index], outcome if isinstance(outcome, PubSubError) else None, started)
+
+        try:
+            for attempt in itertools.count(1):
+                outcomes = await self._attempt([messages[index] for index in left])
+                failed: dict[int, TransientError] = {}
+                for index, outcome in zip(left, outcomes, strict=True):
+                    if isinstance(outcome, TransientError) and attempt <= self._options.retry_attempts:
+                        failed[index] = outcome
+                    else:
+                        finish(index, outcome)
+                left = list(failed)
+                if not failed:
+                    return
+                if not await self._pause(messages, failed, attempt):
+                    for index, error in failed.items():
+                        finish(index, error)
+                    return
         except BaseException as error:
-            for message in messages:
-                self.report(message, error, started)
+            for index in left:
+                self.report(messages[index], error, started)
             raise
-        if self.observed:
-            for message, outcome in zip(messages, outcomes, strict=True):
-                self.report(message, outcome if isinstance(outcome, PubSubError) else None, started)
-        return outcomes
+        finally:
+            self._end()
 
     def report(self, message: OutgoingMessage, error: BaseException | None, started: float) -> None:
         """Tell ``on_publish`` and the hook how a publish ended."""
@@ -79,9 +120,21 @@ class Sender:
                 latency=latency,
             )
 
+    def _end(self) -> None:
+        self._under_way -= 1
+        if self._closing.is_set():
+            self._idle.set()
+
     async def _attempt(self, messages: Sequence[OutgoingMessage]) -> Sequence[Outcome]:
         try:
             outcomes = await self._driver.send(messages, self._options.timeout)
+            if len(outcomes) != len(messages):
+                outcomes = [_broken(f"gave {len(outcomes)} outcomes for {len(messages)} messages")] * len(messages)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            outcomes = [_broken("was cancelled, though nobody cancelled the publish")] * len(messages)
         except Exception as error:  # noqa: BLE001 - translated, never swallowed
             outcomes = [error] * len(messages)
         for outcome in outcomes:
@@ -94,23 +147,32 @@ class Sender:
             return outcome
         return portable(outcome, self._driver, f"publish to {message.subject!r}")
 
-    async def _retry(self, messages: Sequence[OutgoingMessage], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-        for attempt in range(1, self._options.retry_attempts + 1):
-            again = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, TransientError)]
-            if not again or self.closing:
-                break
-            delay = self._options.retry_backoff.delay(attempt)
-            for index in again:
-                self._announce(messages[index], outcomes[index], attempt, delay)
-            await self._options.retry_backoff.sleep(delay)
-            merged = list(outcomes)
-            for index, outcome in zip(again, await self._attempt([messages[i] for i in again]), strict=True):
-                merged[index] = outcome
-            outcomes = merged
-        return outcomes
+    async def _pause(
+        self, messages: Sequence[OutgoingMessage], failed: Mapping[int, TransientError], attempt: int
+    ) -> bool:
+        """Announce and wait for the next attempt; False when the publisher is closing and there is to be none."""
+        if self._closing.is_set():
+            return False
+        delay = self._options.retry_backoff.delay(attempt)
+        for index, error in failed.items():
+            self._announce(messages[index], error, attempt, delay)
+        waits = [asyncio.ensure_future(self._options.retry_backoff.sleep(delay))]
+        waits.append(asyncio.ensure_future(self._closing.wait()))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if waits[0].done():
+                waits[0].result()
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return not self._closing.is_set()
 
-    def _announce(self, message: OutgoingMessage, error: Outcome, attempt: int, delay: float) -> None:
+    def _announce(self, message: OutgoingMessage, error: TransientError, attempt: int, delay: float) -> None:
         logger.debug("publish to %s failed (attempt %d), again in %.3f s: %s", message.subject, attempt, delay, error)
         if self._hooks.retrying is not None:
             stream, subject = self._options.stream_name, message.subject
             self._hooks.retrying(stream=stream, subject=subject, error=error, attempt=attempt, delay=delay)
+
+
+def _broken(how: str) -> PubSubError:
+    return PubSubError(f"the driver {how}; they may have been stored")

@@ -66,6 +66,11 @@ class Window:
                 self.release(1)
             raise
 
+    @property
+    def crowded(self) -> bool:
+        """Whether anybody waits for a place."""
+        return bool(self._waiters)
+
     def release(self, count: int) -> None:
         """Give *count* places back."""
         self._free += count
