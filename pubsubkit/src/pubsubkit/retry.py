@@ -39,7 +39,9 @@ class Backoff:
     random: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
-        if not (0 < self.initial <= self.maximum and self.factor >= 1 and 0 <= self.jitter <= 1):
+        numbers: tuple[object, ...] = (self.initial, self.maximum, self.factor, self.jitter)
+        known = all(isinstance(number, int | float) for number in numbers)
+        if not (known and 0 < self.initial <= self.maximum and self.factor >= 1 and 0 <= self.jitter <= 1):
             raise InvalidArgumentError("bad Backoff: expected 0 < initial <= maximum, factor >= 1, 0 <= jitter <= 1")
 
     def delay(self, attempt: int) -> float:

@@ -54,7 +54,7 @@ class Window:
         """
         if self._closed:
             raise ClosedError("the publisher is closed")
-        if self._free and not self._waiters:
+        if self._free:
             self._free -= 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
