@@ -71,36 +71,42 @@ class Sender:
         self, messages: Sequence[OutgoingMessage], started: float, done: Callable[[int, Outcome], None]
     ) -> None:
         """Send *messages*; call *done* with the index and the final outcome of each as soon as it is known."""
-        left: Sequence[int] = range(len(messages))
+        left = dict(enumerate(messages))
         self._under_way += 1
 
         def finish(index: int, outcome: Outcome) -> None:
             done(index, outcome)
+            message = left.pop(index)
             if self.observed:
-                self.report(messages[index], outcome if isinstance(outcome, PubSubError) else None, started)
+                self.report(message, outcome if isinstance(outcome, PubSubError) else None, started)
 
         try:
             for attempt in itertools.count(1):
-                outcomes = await self._attempt([messages[index] for index in left])
-                failed: dict[int, TransientError] = {}
-                for index, outcome in zip(left, outcomes, strict=True):
-                    if isinstance(outcome, TransientError) and attempt <= self._options.retry_attempts:
-                        failed[index] = outcome
-                    else:
-                        finish(index, outcome)
-                left = list(failed)
-                if not failed:
+                retried = await self._round(left, attempt, finish)
+                if not retried:
                     return
-                if not await self._pause(messages, failed, attempt):
-                    for index, error in failed.items():
+                if not await self._pause(messages, retried, attempt):
+                    for index, error in retried.items():
                         finish(index, error)
                     return
         except BaseException as error:
-            for index in left:
-                self.report(messages[index], error, started)
+            for message in left.values():
+                self.report(message, error, started)
             raise
         finally:
             self._end()
+
+    async def _round(
+        self, left: Mapping[int, OutgoingMessage], attempt: int, finish: Callable[[int, Outcome], None]
+    ) -> dict[int, TransientError]:
+        """Attempt all of *left*, finish what has its final outcome, and return the failures to try again."""
+        retried: dict[int, TransientError] = {}
+        for index, outcome in zip(tuple(left), await self._attempt(tuple(left.values())), strict=True):
+            if isinstance(outcome, TransientError) and attempt <= self._options.retry_attempts:
+                retried[index] = outcome
+            else:
+                finish(index, outcome)
+        return retried
 
     def report(self, message: OutgoingMessage, error: BaseException | None, started: float) -> None:
         """Tell ``on_publish`` and the hook how a publish ended."""
