@@ -1,17 +1,12 @@
 """Opening a connection: addresses, credentials, TLS, and what bad ones get."""
 
 import asyncio
-import datetime as dt
-import ipaddress
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import nkeys
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from nats.aio.client import Client
 
 from pubsubkit import (
@@ -176,66 +171,31 @@ def operator_set_up(folder: Path) -> tuple[str, Path]:
     return config, creds
 
 
-@pytest.fixture
-def tls(tmp_path: Path) -> dict[str, Path]:
-    """A CA, a server certificate for 127.0.0.1 and a client certificate, in PEM files."""
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    files: dict[str, Path] = {}
-
-    def write(name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-        files[name], files[f"{name}_key"] = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
-        files[name].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        plain = serialization.NoEncryption()
-        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-        files[f"{name}_key"].write_bytes(pem)
-
-    def make(name: str, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.Certificate:
-        now = dt.datetime.now(dt.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ca")]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-            )
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        )
-        return builder.sign(ca_key, hashes.SHA256())
-
-    write("ca", ca_key, make("ca", ca_key, ca=True))
-    for name in ("server", "client"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        write(name, key, make(name, key, ca=False))
-    return files
-
-
-async def test_tls(tmp_path: Path, tls: dict[str, Path]):
+async def test_tls(tmp_path: Path, certificates: dict[str, Path]):
     """nats+tls:// checks the server by the given CA and shows the client certificate; without the CA it is refused."""
     config = (
-        f'tls {{ cert_file: "{tls["server"]}", key_file: "{tls["server_key"]}", '
-        f'ca_file: "{tls["ca"]}", verify: true, timeout: 5 }}'
+        f'tls {{ cert_file: "{certificates["server"]}", key_file: "{certificates["server_key"]}", '
+        f'ca_file: "{certificates["ca"]}", verify: true, timeout: 5 }}'
     )
     async with NatsServer(tmp_path / "nats", config) as server:
-        client = f"tls_cert={tls['client']}&tls_key={tls['client_key']}"
-        await roundtrip(f"nats+tls://{server.address}?tls_ca={tls['ca']}&{client}")
+        client = f"tls_cert={certificates['client']}&tls_key={certificates['client_key']}"
+        await roundtrip(f"nats+tls://{server.address}?tls_ca={certificates['ca']}&{client}")
         await refused(f"nats+tls://{server.address}?{client}", ConfigurationError, "certificate")
-        await refused(f"nats+tls://{server.address}?tls_ca={tls['ca']}", TransientError, "connect")
+        await refused(f"nats+tls://{server.address}?tls_ca={certificates['ca']}", TransientError, "connect")
 
 
 @pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float' is deprecated:DeprecationWarning")  # nats-py's
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
-async def test_websocket(tmp_path: Path, tls: dict[str, Path], unused_tcp_port: int, secure: bool):
+async def test_websocket(tmp_path: Path, certificates: dict[str, Path], unused_tcp_port: int, secure: bool):
     """nats+ws:// and nats+wss:// speak to the server's websocket port."""
-    secured = f'tls {{ cert_file: "{tls["server"]}", key_file: "{tls["server_key"]}" }}' if secure else "no_tls: true"
+    secured = (
+        f'tls {{ cert_file: "{certificates["server"]}", key_file: "{certificates["server_key"]}" }}'
+        if secure
+        else "no_tls: true"
+    )
     config = f'websocket {{ host: "127.0.0.1", port: {unused_tcp_port}, {secured} }}'
     async with NatsServer(tmp_path / "nats", config):
-        scheme, query = ("nats+wss", f"?tls_ca={tls['ca']}") if secure else ("nats+ws", "")
+        scheme, query = ("nats+wss", f"?tls_ca={certificates['ca']}") if secure else ("nats+ws", "")
         await roundtrip(f"{scheme}://127.0.0.1:{unused_tcp_port}{query}")
 
 

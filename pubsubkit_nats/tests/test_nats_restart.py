@@ -20,7 +20,7 @@ from pubsubkit_nats.testing import NatsServer
 
 QUICK = "?reconnect_wait=20ms&heartbeat=300ms"
 FILE = PublisherOptions(stream_name="s", storage=Storage.FILE, retry_attempts=40, timeout=1)
-DURABLE = ConsumerOptions(stream_name="s", consumer_name="d", ack_wait=1)
+DURABLE = ConsumerOptions(stream_name="s", consumer_name="d", ack_wait=1, storage=Storage.FILE)
 
 
 async def take(subscription: Subscription, count: int) -> list[bytes]:
@@ -99,7 +99,8 @@ async def test_open_publisher_and_subscription_live_through_a_restart(server: Na
         info = await backend.stream_info("s")
     assert got == confirmed == {b"%d" % number for number in range(300)}
     assert info.messages == 300, "a retry stored a message twice"
-    assert states == [ConnectionState.CONNECTED, ConnectionState.DISCONNECTED, ConnectionState.CONNECTED]
+    connected, lost, closed = ConnectionState.CONNECTED, ConnectionState.DISCONNECTED, ConnectionState.CLOSED
+    assert states == [connected, lost, connected, closed]
 
 
 async def test_publish_while_down(server: NatsServer):

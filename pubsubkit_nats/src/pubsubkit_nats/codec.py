@@ -18,18 +18,23 @@ if TYPE_CHECKING:
     from pubsubkit.options import DeliverFrom
 
 __all__ = [
-    "MAX_DELIVER_KEY",
+    "changed_consumer",
     "consumer_config",
     "consumer_info",
+    "header_text",
     "nanoseconds",
+    "raised_consumer",
     "stream_config",
     "stream_info",
     "timestamp",
 ]
 
-MAX_DELIVER_KEY = "pubsubkit-max-deliver"
+_ASKED = "pubsubkit-max-deliver"
 """Consumer metadata: the ``max_deliver`` that the application asked for.  The configuration's own may be higher, see
 :mod:`pubsubkit_nats.pull`."""
+_RAISED = "pubsubkit-max-deliver-raised"
+"""Consumer metadata: to what the configuration's ``max_deliver`` was raised; another number is an operator's."""
+_FIXED = {"deliver_policy", "opt_start_seq", "opt_start_time", "ack_policy"}
 
 _EPHEMERAL_SECONDS = 300
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,12 +50,16 @@ def timestamp(nanos: int) -> datetime:
     return _EPOCH + timedelta(microseconds=nanos // 1000)
 
 
+def header_text(value: str | list[str]) -> str:
+    """A header's value, the last one when there are several: with fast-mail-parser nats-py makes lists."""
+    return value if isinstance(value, str) else value[-1]
+
+
 def stream_config(options: StreamOptions) -> dict[str, Any]:
-    """The configuration to create a stream with; what is None is left to the server."""
+    """What *options* say of a stream's configuration; what is None is left as it is, or to the server."""
     config: dict[str, Any] = {
         "name": options.name,
         "subjects": list(options.subjects),
-        "retention": "limits",
         "storage": options.storage.value,
         "num_replicas": options.replicas,
         "discard": options.discard,
@@ -79,6 +88,9 @@ def stream_info(answer: Mapping[str, Any]) -> StreamInfo:
         replicas=config.get("num_replicas", 1),
         discard=config.get("discard", "old"),
     )
+    if not config.get("subjects"):
+        # A mirror, say: publishing to it must not seem possible, and StreamOptions would fill in a default.
+        object.__setattr__(options, "subjects", ())
     return StreamInfo(
         options=options,
         messages=state["messages"],
@@ -105,8 +117,29 @@ def consumer_config(spec: ConsumerSpec) -> dict[str, Any]:
     if spec.filter_subject:
         config["filter_subject"] = spec.filter_subject
     if spec.max_deliver:
-        config["metadata"] = {MAX_DELIVER_KEY: str(spec.max_deliver)}
+        config["metadata"] = {_ASKED: str(spec.max_deliver)}
     return config
+
+
+def changed_consumer(config: Mapping[str, Any], spec: ConsumerSpec) -> dict[str, Any]:
+    """*config* with what *spec* says; a ``max_deliver`` that was raised stays when the number asked for is the same."""
+    wanted = {name: value for name, value in consumer_config(spec).items() if name not in _FIXED}
+    metadata: dict[str, str] = dict(config.get("metadata") or {})
+    if _max_deliver(config) == spec.max_deliver:
+        wanted["max_deliver"] = config.get("max_deliver", -1)
+    else:
+        metadata = {name: value for name, value in metadata.items() if name not in (_ASKED, _RAISED)}
+    kept = {name: value for name, value in config.items() if name not in ("filter_subject", "filter_subjects")}
+    return {**kept, **wanted, "metadata": {**metadata, **wanted.get("metadata", {})}}
+
+
+def raised_consumer(config: Mapping[str, Any], count: int) -> dict[str, Any] | None:
+    """*config* with a ``max_deliver`` of at least *count*, beside the application's own; None when it has that."""
+    if not 0 < config.get("max_deliver", -1) < count:
+        return None
+    current: dict[str, str] = config.get("metadata") or {}
+    metadata = {**current, _ASKED: str(_max_deliver(config)), _RAISED: str(count)}
+    return {**config, "max_deliver": count, "metadata": metadata}
 
 
 def consumer_info(answer: Mapping[str, Any]) -> ConsumerInfo:
@@ -135,10 +168,9 @@ def _seconds(config: Mapping[str, Any], name: str) -> float | None:
 
 
 def _max_deliver(config: Mapping[str, Any]) -> int | None:
-    actual = _limit(config, "max_deliver")
     metadata: Mapping[str, str] = config.get("metadata") or {}
-    asked = int(metadata.get(MAX_DELIVER_KEY, 0))
-    return asked if actual and asked and asked <= actual else actual
+    actual, asked = _limit(config, "max_deliver"), metadata.get(_ASKED, "")
+    return int(asked) if asked.isdigit() and metadata.get(_RAISED) == str(actual) else actual
 
 
 def _start(deliver_from: DeliverFrom) -> dict[str, Any]:

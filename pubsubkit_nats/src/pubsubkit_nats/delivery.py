@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Delivery, MessageMetadata, Settlement, Verdict
-from pubsubkit_nats.codec import nanoseconds, timestamp
+from pubsubkit.errors import TransientError
+from pubsubkit_nats.codec import header_text, nanoseconds, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,13 +31,15 @@ _RESERVED = "nats-"
 class NatsDelivery(Delivery):
     """A message of a pull; its reply subject ``$JS.ACK.…`` carries the metadata (ADR-15) and takes the verdict."""
 
-    __slots__ = ("_link", "_max_deliver", "_message", "data", "lease", "subject")
+    __slots__ = ("_link", "_max_deliver", "_message", "data", "lease", "subject", "waiting")
 
     def __init__(self, message: Msg, link: Link, max_deliver: int | None) -> None:
         self.subject = message.subject
         self.data = message.data
         self.lease = 0.0
         """When the lease of ``ack_wait`` was last known to begin, by the loop's clock."""
+        self.waiting = True
+        """Whether it is still in the buffer."""
         self._message = message
         self._link = link
         self._max_deliver = max_deliver
@@ -51,7 +55,7 @@ class NatsDelivery(Delivery):
         headers = self._message.headers
         if not headers:
             return {}
-        return {name: value for name, value in headers.items() if not name.lower().startswith(_RESERVED)}
+        return {name: header_text(value) for name, value in headers.items() if not name.lower().startswith(_RESERVED)}
 
     @property
     def num_delivered(self) -> int:
@@ -62,6 +66,7 @@ class NatsDelivery(Delivery):
     def metadata(self) -> MessageMetadata:
         """Read from the reply subject."""
         stream, consumer, delivered, sequence, _, nanos, *_ = self._fields()
+        message_id = (self._message.headers or {}).get(_MESSAGE_ID)
         return MessageMetadata(
             num_delivered=int(delivered),
             timestamp=timestamp(int(nanos)),
@@ -69,13 +74,13 @@ class NatsDelivery(Delivery):
             stream=stream,
             consumer=consumer,
             sequence=int(sequence),
-            message_id=(self._message.headers or {}).get(_MESSAGE_ID),
+            message_id=None if message_id is None else header_text(message_id),
         )
 
     async def settle(self, settlement: Settlement) -> None:
         """Send the verdict; with ``confirm`` wait until the consumer's leader has recorded it."""
         if settlement.confirm:
-            await self._link.client.request(self._message.reply, _ACK, timeout=self._link.options.request_timeout)
+            await self._link.request(self._message.reply, _ACK)
             return
         await self._send(_LAST_NAK if settlement.verdict is Verdict.NAK and self._is_last() else _frame(settlement))
 
@@ -97,9 +102,16 @@ class NatsDelivery(Delivery):
         return self._max_deliver is not None and self.num_delivered >= self._max_deliver
 
     async def _send(self, frame: bytes) -> None:
-        if self._link.congested:
-            await self._link.wait_ready()
-        await self._link.client.publish(self._message.reply, frame)
+        if not self._link.congested:
+            await self._link.client.publish(self._message.reply, frame)
+            return
+        seconds = self._link.options.request_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                await self._link.wait_ready()
+                await self._link.client.publish(self._message.reply, frame)
+        except TimeoutError as error:
+            raise TransientError(f"no connection, or no room in it, for {seconds:g} s") from error
 
     def _fields(self) -> list[str]:
         """``stream, consumer, delivered, stream seq, consumer seq, time in ns, pending, …``."""

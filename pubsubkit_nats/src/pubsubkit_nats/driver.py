@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pubsubkit.backend import Backend
 from pubsubkit.driver import Capability, Driver
+from pubsubkit.errors import ConfigurationError
 from pubsubkit_nats.failures import ERROR_TABLE
 from pubsubkit_nats.link import Link
 from pubsubkit_nats.manager import StreamManager
@@ -35,8 +36,13 @@ def NatsBackend(client: Client, *, plugins: Iterable[object] = (), **options: An
     :param plugins: as for ``pubsubkit.connect``.
     :param options: fields of :class:`NatsOptions` that are not about connecting: ``request_timeout``, ``heartbeat``,
         ``domain``.
+    :raises ConfigurationError: an option is wrong.
     """
-    return Backend(NatsDriver(Link(NatsOptions(**options), None, client), "nats://(given client)"), plugins=plugins)
+    try:
+        given = NatsOptions(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"cannot make a backend around the given client: {error}") from error
+    return Backend(NatsDriver(Link(given, None, client), "nats://(given client)"), plugins=plugins)
 
 
 class NatsDriver(StreamManager, Driver):
@@ -56,7 +62,7 @@ class NatsDriver(StreamManager, Driver):
     @classmethod
     def from_url(cls, url: BackendURL, options: NatsOptions) -> Self:
         """Make a driver from a URL; see :class:`NatsOptions`."""
-        hosts = ",".join(host.name + (f":{host.port}" if host.port else "") for host in url.hosts)
+        hosts = ",".join(map(str, url.hosts))
         address = f"{'+'.join(('nats', *url.modifiers))}://{hosts or 'localhost'}"
         return cls(Link(options, connect_arguments(url, options)), address)
 

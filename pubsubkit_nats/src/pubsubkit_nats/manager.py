@@ -33,7 +33,8 @@ class StreamManager:
     async def create_stream(self, options: StreamOptions) -> None:
         """Create it; the server takes the same configuration again."""
         name = options.name
-        await self._link.ask(f"STREAM.CREATE.{name}", codec.stream_config(options), f"create stream {name!r}")
+        config = {**codec.stream_config(options), "retention": "limits"}
+        await self._link.ask(f"STREAM.CREATE.{name}", config, f"create stream {name!r}")
 
     async def update_stream(self, options: StreamOptions) -> None:
         """Change what the options say and keep the rest."""
@@ -58,17 +59,14 @@ class StreamManager:
     async def update_consumer(self, spec: ConsumerSpec) -> None:
         """Change what the spec says and keep the rest, where it started above all."""
         current = await self._raw_consumer(spec.stream, spec.name) or {"config": {}}
-        wanted = codec.consumer_config(spec)
-        config = {**current["config"], **{name: value for name, value in wanted.items() if name not in _FIXED}}
-        if not spec.filter_subject:
-            config.pop("filter_subject", None)
-        await self._put_consumer(spec, config, "update")
+        await self._put_consumer(spec, codec.changed_consumer(current["config"], spec), "update")
 
     async def allow_deliveries(self, spec: ConsumerSpec, count: int) -> None:
         """Raise the consumer's ``max_deliver`` to at least *count*, beside the application's own number."""
         current = await self._raw_consumer(spec.stream, spec.name)
-        if current and 0 < current["config"].get("max_deliver", -1) < count:
-            await self._put_consumer(spec, {**current["config"], "max_deliver": count}, "update")
+        config = codec.raised_consumer(current["config"], count) if current else None
+        if config is not None:
+            await self._put_consumer(spec, config, "update")
 
     async def delete_consumer(self, stream: str, name: str) -> bool:
         """Delete it; False when there was none."""
@@ -91,6 +89,3 @@ class StreamManager:
         if answer["error"].get("err_code") in absent:
             return None
         raise jetstream_error(answer["error"], doing)
-
-
-_FIXED = {"deliver_policy", "opt_start_seq", "opt_start_time", "ack_policy"}

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from pubsubkit.driver import PublishReceipt
-from pubsubkit.errors import NotFoundError, TransientError
+from pubsubkit.errors import NotFoundError, PermissionDeniedError, PubSubError, TransientError
 from pubsubkit_nats.failures import jetstream_error
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ __all__ = ["PublishPipe"]
 
 _MESSAGE_ID = "Nats-Msg-Id"
 _NO_RESPONDERS = "503"
+_SMALL = 64 * 1024
+
+logger = logging.getLogger("pubsubkit.nats")
 
 
 class _Batch:
@@ -71,13 +77,15 @@ class PublishPipe:
         self._prefix = self._link.client.new_inbox() + "."
         self._subscription = await self._link.subscribe(self._prefix + "*", self._on_reply)
         self._link.listeners.add(self._on_change)
+        self._link.denials.listeners.add(self._on_denial)
 
     async def aclose(self) -> None:
         """Give up the inbox; what is still waiting fails."""
         self._link.listeners.discard(self._on_change)
+        self._link.denials.listeners.discard(self._on_denial)
         self._fail_all("the connection was closed")
-        if self._subscription is not None and not self._link.client.is_closed:
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            await self._link.unsubscribe(self._subscription)
 
     async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
         """Send *messages* in order and return their outcomes within *timeout* seconds."""
@@ -87,8 +95,8 @@ class PublishPipe:
         self._next += len(messages)
         timer = loop.call_at(deadline, self._expire, batch, timeout)
         try:
-            if len(messages) == 1 and self._link.ready and not self._turn.locked():
-                await self._write(batch)  # without a wait
+            if len(messages) == 1 and len(messages[0].data) <= _SMALL and self._link.ready and not self._turn.locked():
+                await self._write(batch)  # without a wait; a large one could make nats-py flush, which has no limit
             else:
                 # The lock keeps the order of the calls when some have to wait for the connection or for room.
                 async with asyncio.timeout_at(deadline), self._turn:
@@ -104,7 +112,7 @@ class PublishPipe:
         outcomes: list[PublishReceipt | Exception] = batch.outcomes  # type: ignore[assignment]
         for outcome in outcomes:
             if outcome.__class__ is NoRespondersError:
-                return await self._explain(messages, outcomes)
+                return await self._explain(messages, outcomes, deadline)
         return outcomes
 
     async def _write(self, batch: _Batch) -> None:
@@ -113,20 +121,28 @@ class PublishPipe:
             headers: dict[str, Any] | None = {**message.headers} if message.headers else None
             if message.message_id is not None:
                 headers = {**(headers or {}), _MESSAGE_ID: message.message_id}
-            if not link.ready:
-                await link.wait_ready()
-            waiting[token] = batch
+            if batch.done.done():
+                return  # time is over, and nats-py swallowed the cancellation
             try:
+                if not link.ready:
+                    await link.wait_ready()
+                waiting[token] = batch
                 await link.client.publish(message.subject, message.data, f"{prefix}{token}", headers)
             except Exception as error:  # noqa: BLE001 - it is this message's outcome
-                del waiting[token]
+                waiting.pop(token, None)
                 batch.put(token, error)
 
     async def _on_reply(self, reply: Msg) -> None:
-        token = int(reply.subject[len(self._prefix) :])
+        try:
+            token = int(reply.subject[len(self._prefix) :])
+            outcome = _outcome(reply)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            # Somebody else listens to the subject, too, and has answered; the stream's answer is yet to come.
+            logger.debug("an answer that is no confirmation: %.100r", reply.data)
+            return
         batch = self._waiting.pop(token, None)
         if batch is not None:
-            batch.put(token, _outcome(reply))
+            batch.put(token, outcome)
 
     def _expire(self, batch: _Batch, timeout: float) -> None:
         for token, message in zip(batch.tokens(), batch.messages, strict=True):
@@ -136,7 +152,7 @@ class PublishPipe:
                 )
             else:
                 late = _unconfirmed(f"no confirmation in {timeout:g} s")
-                batch.put(token, self._link.denial(message.subject) or late)
+                batch.put(token, self._denial(message) or late)
 
     def _on_change(self, up: bool) -> None:
         if not up:
@@ -147,21 +163,39 @@ class PublishPipe:
         for token, batch in waiting.items():
             batch.put(token, _unconfirmed(why))
 
+    def _denial(self, message: OutgoingMessage) -> PermissionDeniedError | None:
+        return self._link.denials.of(message.subject, self._prefix + "*")
+
+    def _on_denial(self) -> None:
+        for token, batch in tuple(self._waiting.items()):
+            if error := self._denial(batch.messages[token - batch.first]):
+                del self._waiting[token]
+                batch.put(token, error)
+
     async def _explain(
-        self, messages: Sequence[OutgoingMessage], outcomes: Sequence[PublishReceipt | Exception]
+        self, messages: Sequence[OutgoingMessage], outcomes: Sequence[PublishReceipt | Exception], deadline: float
     ) -> Sequence[PublishReceipt | Exception]:
         """Nobody took these messages: no stream holds the subject any more, or it has no leader at the moment."""
-        explained = list(outcomes)
-        for index, outcome in enumerate(outcomes):
-            if isinstance(outcome, NoRespondersError) and not await self._link.streams_for(messages[index].subject):
-                explained[index] = NotFoundError(f"no stream holds the subject {messages[index].subject!r}")
-        return explained
+        pairs = tuple(zip(messages, outcomes, strict=True))
+        untaken = {message.subject for message, outcome in pairs if isinstance(outcome, NoRespondersError)}
+        unheld: set[str] = set()
+        with suppress(PubSubError, NatsError, OSError):  # it stays unexplained; TimeoutError is an OSError
+            async with asyncio.timeout_at(deadline):
+                for subject in untaken:
+                    if not await self._link.streams_for(subject):
+                        unheld.add(subject)
+        return [
+            NotFoundError(f"no stream holds the subject {message.subject!r}")
+            if message.subject in unheld and isinstance(outcome, NoRespondersError)
+            else outcome
+            for message, outcome in pairs
+        ]
 
 
 def _outcome(reply: Msg) -> PublishReceipt | Exception:
-    if not reply.data:
-        refused = (reply.headers or {}).get("Status") == _NO_RESPONDERS
-        return NoRespondersError() if refused else TransientError("the server sent an empty confirmation")
+    """Read an answer; raises ValueError, LookupError, TypeError or AttributeError for one that is no confirmation."""
+    if not reply.data and (reply.headers or {}).get("Status") == _NO_RESPONDERS:
+        return NoRespondersError()
     answer = json.loads(reply.data)
     if "error" in answer:
         return jetstream_error(answer["error"], "the stream did not store the message")

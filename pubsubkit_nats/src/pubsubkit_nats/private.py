@@ -1,21 +1,38 @@
-"""The one use of a private part of nats-py, and why.
+"""The uses of private parts of nats-py, and why.
 
-To close a subscription without losing what is on its way, the server must be told to stop while the client still
-listens.  nats-py's ``Subscription.drain()`` is meant for that, but 2.16 writes its PING past the buffer in which the
-UNSUB still waits: the PONG can come before the last message, which is then dropped and lies with us until ``ack_wait``.
-``unsubscribe()`` stops listening first.  Without the private method :func:`stop_delivery` does nothing, and a message
-that arrives in that moment comes back after ``ack_wait``.
+:func:`stop_delivery`: to close an inbox without losing what is on its way, the server must be told to stop while the
+client still listens.  nats-py's ``Subscription.drain()`` is meant for that, but 2.16 writes its PING past the buffer in
+which the UNSUB still waits: the PONG can come before the last message, which is then dropped and lies with us until
+``ack_wait``.  ``unsubscribe()`` stops listening first.  Without the private method the function does nothing, and a
+message that arrives in that moment comes back after ``ack_wait``.
+
+:func:`tls_only`: nats-py begins TLS only when the server asks for it, and sends the credentials in any case.  Without
+the private attributes no connection counts as encrypted.
+
+:func:`reply_inbox`: a refused subscription is reported by its subject only.  Without the private attribute a call that
+can get no answer fails when its time is over.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nats.errors import SecureConnWantedError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nats.aio.client import Client
     from nats.aio.subscription import Subscription
 
-__all__ = ["stop_delivery"]
+__all__ = ["NoTLSError", "reply_inbox", "stop_delivery", "tls_only"]
+
+
+class NoTLSError(SecureConnWantedError):
+    """The server did not begin TLS on a connection that must have it."""
+
+    def __str__(self) -> str:
+        return "the server does not speak TLS, so nothing was sent to it; turn TLS on there, or use nats://"
 
 
 async def stop_delivery(client: Client, subscription: Subscription) -> None:
@@ -24,3 +41,37 @@ async def stop_delivery(client: Client, subscription: Subscription) -> None:
     number: int | None = getattr(subscription, "_id", None)
     if send is not None and number is not None:
         await send(number)
+
+
+def reply_inbox(client: Client) -> str:
+    """The subject on which *client* listens for the answers to its requests; empty when it is not known."""
+    prefix: bytearray | None = getattr(client, "_resp_sub_prefix", None)
+    return f"{prefix.decode()}*" if prefix else ""
+
+
+def tls_only(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return *arguments* for ``connect`` with which *client* never sends CONNECT over an unencrypted connection.
+
+    nats-py asks for the user and password, or else for the token, when it composes CONNECT, at every connection.
+    Both hold for credentials files and NKeys too, and for connections without credentials.
+    """
+
+    def guarded(value: str) -> Callable[[], str]:
+        def give() -> str:
+            _require_encryption(client)
+            return value
+
+        return give
+
+    names = ("user", "password") if "user" in arguments else ("token",)
+    return {**arguments, **{name: guarded(arguments.get(name, "")) for name in names}}
+
+
+def _require_encryption(client: Client) -> None:
+    transport: Any = getattr(client, "_transport", None)
+    stream = getattr(transport, "_io_writer", None) or getattr(transport, "_ws", None)
+    look = getattr(stream, "get_extra_info", None)
+    if look is None or look("ssl_object") is None:
+        if transport is not None:
+            transport.close()  # nats-py would leave it to the garbage collector
+        raise NoTLSError

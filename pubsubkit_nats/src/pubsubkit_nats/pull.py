@@ -14,16 +14,20 @@ import asyncio
 import json
 import logging
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, cast
+
+from nats.errors import Error as NatsError
 
 from pubsubkit.driver import DriverSubscription, Settlement, Verdict
 from pubsubkit.errors import NotFoundError, PubSubError, TransientError
 from pubsubkit_nats.codec import nanoseconds
 from pubsubkit_nats.delivery import NatsDelivery
 from pubsubkit_nats.private import stop_delivery
+from pubsubkit_nats.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
@@ -40,12 +44,20 @@ _EXPIRES_SECONDS = 30.0
 _MAX_BYTES = 16 * 1024 * 1024
 _RETRY_SECONDS = 0.25
 _STOP_SECONDS = 5.0
+_RAISE_SECONDS = 1.0
+_SHORTEST_TICK = 0.01
+_DOUBT_SECONDS, _DOUBT_TURNS = 0.05, 20
 _KEEP = Settlement(Verdict.IN_PROGRESS)
-_HEARTBEAT, _NO_RESPONDERS = "100", "503"
+_PASSING = (TransientError, NatsError, OSError)
 
 
 class PullSubscription(DriverSubscription):
-    """One member of a consumer."""
+    """One member of a consumer.
+
+    What was asked for is written off when the connection was lost or the server is silent.  It may be served all the
+    same, so the inbox is given up with it: messages that still come there are kept, and nothing is asked for before
+    the server has confirmed that no more will come.
+    """
 
     def __init__(self, link: Link, manager: StreamManager, spec: ConsumerSpec, size: int) -> None:
         self._link = link
@@ -59,34 +71,38 @@ class PullSubscription(DriverSubscription):
         self._closing = False
         self._heard = 0.0
         self._heartbeat = min(link.options.heartbeat, _EXPIRES_SECONDS / 2)
-        self._tick_seconds = min(self._heartbeat, spec.ack_wait / 3)
+        self._tick_seconds = max(_SHORTEST_TICK, min(self._heartbeat, spec.ack_wait / 3))
         self._request_subject = link.next_message_subject(spec.stream, spec.name)
         self._inbox = ""
         self._subscription: Subscription | None = None
+        self._given_up: list[Subscription] = []
+        self._renewing = False
+        self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Subscribe to the inbox; nothing is asked for yet."""
-        self._inbox = self._link.client.new_inbox()
-        self._subscription = await self._link.subscribe(self._inbox, self._on_message)
+        await self._open_inbox()
         self._link.listeners.add(self._on_change)
+        self._link.denials.listeners.add(self._on_denial)
         self._heard = self._now()
         self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
 
     @property
     def consuming(self) -> bool:
         """Connected, and the server has been heard of while something was asked for."""
-        silent = self._asked > 0 and self._now() - self._heard > 2 * self._heartbeat
-        return self._link.up and self._error is None and not silent
+        return self._link.up and self._error is None and not self._renewing and not self._silent
 
     async def receive(self) -> NatsDelivery | None:
         """Ask for more when half of the buffer is free, then take the oldest message or wait for one."""
         while not self._closing:
-            if self._asked + len(self._buffer) <= self._size // 2 and self._error is None:
+            if self._asked + len(self._buffer) <= self._size // 2 and self._error is None and not self._renewing:
                 await self._ask()
             if self._buffer:
-                return self._buffer.popleft()
+                delivery = self._buffer.popleft()
+                delivery.waiting = False
+                return delivery
             if self._error is not None:
                 raise self._error
             self._arrived.clear()
@@ -98,29 +114,39 @@ class PullSubscription(DriverSubscription):
         self._closing = True
         self._arrived.set()
         self._link.listeners.discard(self._on_change)
+        self._link.denials.listeners.discard(self._on_denial)
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        if self._subscription is None or not self._link.up:
-            return
-        async with asyncio.timeout(_STOP_SECONDS):
-            await stop_delivery(self._link.client, self._subscription)
-            # The answer comes behind everything that was on its way, and behind our acks.  The question makes the
-            # server drop our open requests, which it would else try to serve first, out of order.
-            exists = await self._find_consumer() is not None
-            await self._subscription.unsubscribe()
-            if exists and (held or self._buffer):
-                await self._give_back(held)
-                await self._find_consumer()
+        self._give_up_inbox()
+        try:
+            if self._link.up:
+                async with asyncio.timeout(_STOP_SECONDS):
+                    if await self._fence() and (held or self._buffer):
+                        await self._give_back(held)
+                        await self._find_consumer()
+        finally:
+            await self._forget_inboxes()
 
     async def _give_back(self, held: Sequence[Delivery]) -> None:
-        await self._save_last_chances()
         for delivery in held:
             await cast("NatsDelivery", delivery).give_back(seen=True)
+        await self._save_last_chances()
         for unseen in self._buffer:
             await unseen.give_back(seen=False)
         self._buffer.clear()
+
+    async def _save_last_chances(self) -> None:
+        limit = self._spec.max_deliver
+        highest = max((delivery.num_delivered for delivery in self._buffer), default=0)
+        if not limit or highest < limit:
+            return
+        try:
+            async with asyncio.timeout(_RAISE_SECONDS):
+                await self._manager.allow_deliveries(self._spec, highest + 1)
+        except Exception as error:  # noqa: BLE001 - giving back is what matters
+            logger.debug("consumer %s: max_deliver could not be raised: %r", self._name, error)
 
     async def _find_consumer(self) -> ConsumerInfo | None:
         return await self._manager.consumer_info(self._spec.stream, self._spec.name)
@@ -138,93 +164,146 @@ class PullSubscription(DriverSubscription):
         if not self._asked:
             self._heard = self._now()
         self._asked += room
-        await self._link.client.publish(self._request_subject, json.dumps(request).encode(), self._inbox)
+        try:
+            await self._link.client.publish(self._request_subject, json.dumps(request).encode(), self._inbox)
+        except Exception:
+            self._asked = max(0, self._asked - room)
+            raise
 
-    async def _on_message(self, message: Msg) -> None:
+    async def _on_message(self, inbox: str, message: Msg) -> None:
         self._heard = self._now()
         if message.reply.startswith("$JS.ACK."):
-            self._asked = max(0, self._asked - 1)
+            if inbox == self._inbox:
+                self._asked = max(0, self._asked - 1)
             delivery = NatsDelivery(message, self._link, self._spec.max_deliver)
             delivery.lease = self._heard
             self._buffer.append(delivery)
             self._arrived.set()
-        elif message.headers:
-            self._on_status(message.headers)
+        elif message.headers and inbox == self._inbox:
+            self._on_status(Status(message.headers))
 
-    def _on_status(self, headers: dict[str, str]) -> None:
+    def _on_status(self, status: Status) -> None:
         """React to the end of a pull: it names what was not sent, or all that was asked for is off."""
-        status, description = headers.get("Status", ""), headers.get("Description", "")
-        if status == _HEARTBEAT:
+        if status.heartbeat:
             return
-        unsent = headers.get("Nats-Pending-Messages")
-        self._asked = max(0, self._asked - int(unsent)) if unsent else 0
-        lowered = description.lower()
-        if status == _NO_RESPONDERS or "leadership" in lowered or "shutdown" in lowered or "exceeded" in lowered:
-            self._spawn_check()
-        elif "deleted" in lowered:
-            self._fail(NotFoundError(f"consumer {self._name} was deleted"))
-        elif status == "400" or "push" in lowered:
-            self._fail(PubSubError(f"consumer {self._name} refuses pull requests: {status} {description}"))
+        if error := status.failure(self._name):
+            self._fail(error)
+        elif status.unsent is None:
+            self._write_off(_RETRY_SECONDS)
         else:
+            self._asked = max(0, self._asked - status.unsent)
             self._arrived.set()
 
     def _on_change(self, up: bool) -> None:
-        self._asked = 0
-        self._heard = self._now()
+        if gone := self._link.gone:
+            self._buffer.clear()  # nobody can settle them any more
+            self._fail(gone)
+            return
+        if self._asked:
+            self._write_off()
         if up:
             self._arrived.set()
 
+    def _on_denial(self) -> None:
+        if error := self._link.denials.of(self._request_subject, self._inbox):
+            self._fail(error)
+
+    @property
+    def _silent(self) -> bool:
+        return self._asked > 0 and self._now() - self._heard > 2 * self._heartbeat
+
     def _tick(self) -> None:
-        now = self._now()
-        if self._asked and self._link.up and now - self._heard > 2 * self._heartbeat:
-            logger.warning("no sign of life from consumer %s for %.1f s: asking again", self._name, now - self._heard)
-            self._asked = 0
-            self._heard = now
-            self._spawn_check()
-        if self._buffer and self._link.up and now - self._buffer[0].lease > self._spec.ack_wait / 3:
-            self._spawn(self._keep_leases())
+        if self._silent and self._link.up:
+            self._spawn(self._doubt)
+        if self._buffer and self._link.up and self._now() - self._buffer[0].lease > self._spec.ack_wait / 3:
+            self._spawn(self._keep_leases)
         self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
+
+    async def _doubt(self) -> None:
+        """Tell silence from an event loop that was blocked: what has come meanwhile is read first."""
+        await asyncio.sleep(_DOUBT_SECONDS)
+        for _ in range(_DOUBT_TURNS):
+            await asyncio.sleep(0)
+        if self._silent and self._link.up:
+            since = self._now() - self._heard
+            logger.warning("no sign of life from consumer %s for %.1f s: asking again", self._name, since)
+            self._write_off()
 
     async def _keep_leases(self) -> None:
         """Messages that wait in the buffer must not be delivered to somebody else."""
         for delivery in tuple(self._buffer):
-            delivery.lease = self._now()
-            await delivery.settle(_KEEP)
+            if delivery.waiting:
+                delivery.lease = self._now()
+                await delivery.settle(_KEEP)
 
-    def _spawn_check(self) -> None:
-        if not any(task.get_name() == self._inbox for task in self._tasks):
-            self._spawn(self._check_consumer(), self._inbox)
+    def _write_off(self, pause: float = 0.0) -> None:
+        """Expect nothing more of what was asked for; ask anew, on another inbox, after *pause* seconds."""
+        self._asked = 0
+        self._renewing = True
+        self._pause = pause
+        self._give_up_inbox()
+        self._spawn(self._renew)
 
-    async def _check_consumer(self) -> None:
-        """Find out whether the consumer still exists, then let a waiting receive ask again."""
-        while True:
-            await asyncio.sleep(_RETRY_SECONDS)
+    async def _renew(self) -> None:
+        """Let the server confirm that nothing more will come, then let a waiting receive ask again."""
+        await asyncio.sleep(self._pause)
+        while self._renewing and self._error is None and not self._closing:
             try:
-                info = await self._find_consumer()
-            except TransientError as error:
-                logger.debug("consumer %s: %s", self._name, error)
+                await self._link.wait_ready()
+                if self._subscription is None:
+                    await self._open_inbox()
+                if not await self._fence():
+                    raise NotFoundError(f"consumer {self._name} was deleted")
+            except _PASSING as error:
+                logger.debug("consumer %s: %r", self._name, error)
+                await asyncio.sleep(_RETRY_SECONDS)
             except PubSubError as error:
-                return self._fail(error)
+                self._fail(error)
             else:
-                if info is None:
-                    return self._fail(NotFoundError(f"consumer {self._name} was deleted"))
-                return self._arrived.set()
+                self._renewing = False
+                self._arrived.set()
+
+    async def _open_inbox(self) -> None:
+        inbox = self._link.client.new_inbox()
+        self._subscription = await self._link.subscribe(inbox, partial(self._on_message, inbox))
+        self._inbox = inbox
+
+    def _give_up_inbox(self) -> None:
+        if self._subscription is not None:
+            self._given_up.append(self._subscription)
+        self._subscription, self._inbox = None, ""
+
+    async def _fence(self) -> bool:
+        """Keep what still comes to the inboxes that were given up until there is no more; whether the consumer exists.
+
+        The answer to the question comes behind everything that was on its way, and behind our acks.  The question
+        makes the server drop our open requests, which it would else try to serve first, out of order.
+        """
+        for subscription in tuple(self._given_up):
+            await stop_delivery(self._link.client, subscription)
+        found = await self._find_consumer()
+        await self._forget_inboxes()
+        return found is not None
+
+    async def _forget_inboxes(self) -> None:
+        while self._given_up:
+            await self._link.unsubscribe(self._given_up.pop())
 
     def _fail(self, error: PubSubError) -> None:
         self._error = error
         self._asked = 0
         self._arrived.set()
 
-    async def _save_last_chances(self) -> None:
-        limit = self._spec.max_deliver
-        highest = max((delivery.num_delivered for delivery in self._buffer), default=0)
-        if limit and highest >= limit:
-            await self._manager.allow_deliveries(self._spec, highest + 1)
+    def _spawn(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Start *work* unless it is under way."""
+        name = work.__name__
+        if name not in self._tasks or self._tasks[name].done():
+            self._tasks[name] = task = asyncio.get_running_loop().create_task(work())
+            task.add_done_callback(self._report)
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str | None = None) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            logger.debug("consumer %s: %r", self._name, error)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

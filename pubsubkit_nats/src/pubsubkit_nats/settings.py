@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import ssl
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +47,12 @@ class NatsOptions:
     )
     domain: str | None = param(None, doc="JetStream domain, for leaf nodes", parse=text)
 
+    def __post_init__(self) -> None:
+        for name in ("connect_timeout", "request_timeout", "ping_interval", "heartbeat"):
+            value: object = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"{name}={value!r}: expected seconds above 0")
+
 
 def connect_arguments(url: BackendURL, options: NatsOptions) -> dict[str, Any]:
     """Return the keyword arguments for ``nats.aio.client.Client.connect``.
@@ -56,7 +65,7 @@ def connect_arguments(url: BackendURL, options: NatsOptions) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "servers": [_server(scheme, host) for host in url.hosts],
         "name": options.name,
-        "connect_timeout": options.connect_timeout,
+        "connect_timeout": options.connect_timeout / max(1, len(url.hosts)),  # nats-py's is for each server
         "reconnect_time_wait": options.reconnect_wait,
         "ping_interval": options.ping_interval,
         "max_reconnect_attempts": -1,
@@ -95,16 +104,42 @@ def _credentials(url: BackendURL, options: NatsOptions, problems: list[str]) -> 
     given = [name for name, value in ways.items() if value]
     if len(given) > 1:
         problems.append(f"several ways to authenticate: {', '.join(given)}; give one")
-    if (options.nkey_seed or options.creds) and find_spec("nkeys") is None:
+    if not (options.nkey_seed or options.creds):
+        pass
+    elif find_spec("nkeys") is None:
         problems.append("nkey_seed and creds need nkeys; install it with: pip install 'pubsubkit-nats[nkeys]'")
-    if options.creds and not Path(options.creds).is_file():
-        problems.append(f"creds={options.creds!r}: no such file")
-    if options.nkey_seed and not options.nkey_seed.startswith("S"):
-        problems.append("nkey_seed: expected a seed, which begins with S")
+    else:
+        if options.nkey_seed and not _is_seed(options.nkey_seed.encode()):
+            problems.append("nkey_seed: expected a seed, which begins with S")
+        if options.creds and (problem := _creds_problem(Path(options.creds))):
+            problems.append(f"creds={options.creds!r}: {problem}")
     found = {"user_credentials": options.creds, "nkeys_seed_str": options.nkey_seed, "token": token}
     if url.password is not None:
         found |= {"user": url.user, "password": url.password}
     return {name: value for name, value in found.items() if value}
+
+
+def _is_seed(seed: bytes) -> bool:
+    nkeys: Any = import_module("nkeys")
+    try:
+        nkeys.from_seed(bytearray(seed.strip()))
+    except Exception:  # noqa: BLE001 - the library raises many kinds
+        return False
+    return True
+
+
+def _creds_problem(path: Path) -> str | None:
+    """What is wrong with a credentials file; nats-py would look for the missing part for ever."""
+    if not path.is_file():
+        return "no such file"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not re.search(rb"BEGIN NATS USER JWT.*\n[^\s-]", content):
+        return "it has no user JWT"
+    seed = re.search(rb"BEGIN USER NKEY SEED.*\n(.*)", content)
+    return None if seed and _is_seed(seed[1]) else "it has no user NKey seed"
 
 
 def _tls_context(options: NatsOptions, problems: list[str]) -> ssl.SSLContext:

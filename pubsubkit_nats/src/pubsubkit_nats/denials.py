@@ -1,0 +1,57 @@
+"""What the server refused for want of permission; it says so apart from the call that asked for it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pubsubkit.errors import PermissionDeniedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Denials"]
+
+_violation = re.compile(r'permissions violation for (publish|subscription) to "?([^\s"]+)', re.IGNORECASE).search
+
+
+class Denials:
+    """The subjects that were refused on the present connection, in lower case, as nats-py reports them."""
+
+    def __init__(self) -> None:
+        self._publish: set[str] = set()
+        self._subscription: set[str] = set()
+        self.listeners: set[Callable[[], None]] = set()
+        """Called after each refusal."""
+
+    def note(self, error: Exception | None) -> bool:
+        """Take in an error of nats-py; False when it is not about permissions."""
+        found = _violation(str(error))
+        if not found:
+            return False
+        kind = self._publish if found[1].lower() == "publish" else self._subscription
+        kind.add(found[2].lower())
+        for listener in tuple(self.listeners):
+            listener()
+        return True
+
+    def forget(self, subject: str) -> None:
+        """Begin anew with *subject*: the operator may have allowed it meanwhile."""
+        self._publish.discard(subject.lower())
+
+    def clear(self) -> None:
+        """Begin anew with another connection."""
+        self._publish.clear()
+        self._subscription.clear()
+
+    def of(self, subject: str, inbox: str) -> PermissionDeniedError | None:
+        """The error, when publishing to *subject* or listening for the answers on *inbox* was refused."""
+        if inbox.lower() in self._subscription:
+            return PermissionDeniedError(
+                f"this account may not subscribe to {inbox!r}; let the server's operator allow it, or set inbox_prefix"
+            )
+        if subject.lower() in self._publish:
+            return PermissionDeniedError(
+                f"this account may not publish to {subject!r}; let the server's operator allow it"
+            )
+        return None
