@@ -20,6 +20,13 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
         yield running
 
 
+def key_usage(*, ca: bool) -> x509.KeyUsage:
+    """What a CA or an end certificate must say of its key; Python 3.13 checks it."""
+    names = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
+    off = dict.fromkeys((*names, "decipher_only"), False)
+    return x509.KeyUsage(digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, **off)
+
+
 @pytest.fixture
 def certificates(tmp_path: Path) -> dict[str, Path]:
     """A CA, a server certificate for 127.0.0.1 and a client certificate, in PEM files."""

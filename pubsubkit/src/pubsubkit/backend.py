@@ -90,6 +90,7 @@ class Backend(Closing):
         self._driver = driver
         self._changing = asyncio.Lock()
         self._lost: list[PubSubError] = []
+        self._state: ConnectionState | None = None
 
     def __repr__(self) -> str:
         return f"<Backend {self._driver.address}>"
@@ -263,6 +264,9 @@ class Backend(Closing):
             raise ClosedError("the backend was closed; connect again")
 
     def _on_state(self, state: ConnectionState, error: Exception | None) -> None:
+        if state is self._state:
+            return
+        self._state = state
         level = logging.WARNING if state is ConnectionState.DISCONNECTED else logging.INFO
         reason = f": {redact(str(error))}" if error else ""
         logger.log(level, "%s is %s%s", self._driver.address, state.value, reason)

@@ -99,9 +99,11 @@ async def ensure_consumer(driver: Driver, wanted: ConsumerSpec, manage: Manage) 
 def check_filter_reaches(pattern: str, stream: StreamOptions) -> None:
     """Refuse a filter that can never select a message of *stream*; brokers accept it and stay silent.
 
+    A stream without subjects of its own (a mirror) may hold anything.
+
     :raises InvalidArgumentError: *pattern* and the stream's subjects have no subject in common.
     """
-    if pattern and not any(overlap(pattern, subject) for subject in stream.subjects):
+    if pattern and stream.subjects and not any(overlap(pattern, subject) for subject in stream.subjects):
         held = ", ".join(stream.subjects)
         raise InvalidArgumentError(
             f"filter {pattern!r} can match nothing in stream {stream.name!r}, which holds {held}; "
