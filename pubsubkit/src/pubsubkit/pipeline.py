@@ -10,8 +10,10 @@ from pubsubkit.errors import PublishBatchError, PubSubError, TransientError
 from pubsubkit.window import PublishFuture, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pubsubkit.driver import OutgoingMessage
-    from pubsubkit.sender import Outcome, Sender
+    from pubsubkit.sender import Ending, Sender
 
 __all__ = ["Pipeline"]
 
@@ -94,25 +96,24 @@ class Pipeline:
     async def _run(self, batch: _Batch) -> None:
         self.backlog -= len(batch.messages)
 
-        def done(index: int, outcome: Outcome) -> None:
-            batch.window.release(1)
-            future = batch.futures[index]
-            if future.done():
-                return
-            if isinstance(outcome, PubSubError):
-                future.set_exception(outcome)
-                self._note_failure(future)
-            else:
-                future.set_result(outcome)
+        def done(ended: Sequence[Ending]) -> None:
+            batch.window.release(len(ended))
+            for index, outcome in ended:
+                future = batch.futures[index]
+                if future.done():
+                    continue
+                if isinstance(outcome, PubSubError):
+                    future.set_exception(outcome)
+                    self._note_failure(future)
+                else:
+                    future.set_result(outcome)
 
         try:
             await self._sender.send(batch.messages, batch.started, done)
         except BaseException as error:
             failure = TransientError(f"publishing was cut short: {error!r}; the message may have been stored")
             failure.__cause__ = error
-            for index, future in enumerate(batch.futures):
-                if not future.done():
-                    done(index, failure)
+            done([(index, failure) for index, future in enumerate(batch.futures) if not future.done()])
             if not isinstance(error, Exception):
                 raise
 

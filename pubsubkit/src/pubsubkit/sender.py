@@ -14,17 +14,19 @@ from pubsubkit.receipt import PublishReceipt
 from pubsubkit.translate import portable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pubsubkit.driver import Driver, OutgoingMessage
     from pubsubkit.hooks import Hooks
     from pubsubkit.options import PublisherOptions
 
-__all__ = ["Outcome", "Sender"]
+__all__ = ["Ending", "Outcome", "Sender"]
 
 logger = logging.getLogger("pubsubkit.publisher")
 
 Outcome = PublishReceipt | PubSubError
+Ending = tuple[int, Outcome]
+"""The index of a message in its batch, with its final outcome."""
 
 
 class Sender:
@@ -58,9 +60,9 @@ class Sender:
         :param started: the reading of ``time.perf_counter`` when the publish began.
         """
         if self.observed or self._options.retry_attempts:
-            final: list[Outcome] = []
-            await self.send((message,), started, lambda _, outcome: final.append(outcome))
-            return final[0]
+            ended: list[Ending] = []
+            await self.send((message,), started, ended.extend)
+            return ended[0][1]
         self._under_way += 1
         try:
             return (await self._attempt((message,)))[0]
@@ -68,26 +70,27 @@ class Sender:
             self._end()
 
     async def send(
-        self, messages: Sequence[OutgoingMessage], started: float, done: Callable[[int, Outcome], None]
+        self, messages: Sequence[OutgoingMessage], started: float, done: Callable[[Sequence[Ending]], None]
     ) -> None:
-        """Send *messages*; call *done* with the index and the final outcome of each as soon as it is known."""
+        """Send *messages*; call *done* with final outcomes as soon as they are known, each once."""
         left = dict(enumerate(messages))
         self._under_way += 1
 
-        def finish(index: int, outcome: Outcome) -> None:
-            done(index, outcome)
-            message = left.pop(index)
-            if self.observed:
-                self.report(message, outcome if isinstance(outcome, PubSubError) else None, started)
+        def finish(ended: Sequence[Ending]) -> None:
+            done(ended)
+            for index, outcome in ended:
+                message = left.pop(index)
+                if self.observed:
+                    self.report(message, outcome if isinstance(outcome, PubSubError) else None, started)
 
         try:
             for attempt in itertools.count(1):
-                retried = await self._round(left, attempt, finish)
+                ended, retried = self._sort(left, await self._attempt(tuple(left.values())), attempt)
+                finish(ended)
                 if not retried:
                     return
                 if not await self._pause(messages, retried, attempt):
-                    for index, error in retried.items():
-                        finish(index, error)
+                    finish(tuple(retried.items()))
                     return
         except BaseException as error:
             for message in left.values():
@@ -96,17 +99,15 @@ class Sender:
         finally:
             self._end()
 
-    async def _round(
-        self, left: Mapping[int, OutgoingMessage], attempt: int, finish: Callable[[int, Outcome], None]
-    ) -> dict[int, TransientError]:
-        """Attempt all of *left*, finish what has its final outcome, and return the failures to try again."""
-        retried: dict[int, TransientError] = {}
-        for index, outcome in zip(tuple(left), await self._attempt(tuple(left.values())), strict=True):
-            if isinstance(outcome, TransientError) and attempt <= self._options.retry_attempts:
-                retried[index] = outcome
-            else:
-                finish(index, outcome)
-        return retried
+    def _sort(
+        self, left: Iterable[int], outcomes: Sequence[Outcome], attempt: int
+    ) -> tuple[Sequence[Ending], dict[int, TransientError]]:
+        """Tell the outcomes that are final from the failures to try again."""
+        pairs = tuple(zip(left, outcomes, strict=True))
+        if attempt > self._options.retry_attempts:
+            return pairs, {}
+        retried = {index: outcome for index, outcome in pairs if isinstance(outcome, TransientError)}
+        return tuple(pair for pair in pairs if pair[0] not in retried), retried
 
     def report(self, message: OutgoingMessage, error: BaseException | None, started: float) -> None:
         """Tell ``on_publish`` and the hook how a publish ended."""

@@ -117,6 +117,7 @@ class PublishPipe:
 
     async def _write(self, batch: _Batch) -> None:
         link, prefix, waiting = self._link, self._prefix, self._waiting
+        ready = link.ready
         for token, message in enumerate(batch.messages, batch.first):
             headers: dict[str, Any] | None = {**message.headers} if message.headers else None
             if message.message_id is not None:
@@ -124,8 +125,9 @@ class PublishPipe:
             if batch.done.done():
                 return  # time is over, and nats-py swallowed the cancellation
             try:
-                if not link.ready:
+                if not ready or link.congested:
                     await link.wait_ready()
+                    ready = True
                 waiting[token] = batch
                 await link.client.publish(message.subject, message.data, f"{prefix}{token}", headers)
             except Exception as error:  # noqa: BLE001 - it is this message's outcome
