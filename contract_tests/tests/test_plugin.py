@@ -62,10 +62,41 @@ class TestDrops(ContractSuite):
 
 
 def test_a_url_without_backend_fails(tmp_path: Path):
-    """A URL that cannot be opened fails every case; nothing is skipped."""
-    done = run(tmp_path, "--pubsubkit-contract=nosuch://", "-k", "roundtrip")
-    assert done.returncode == 1
-    assert "no backend for scheme" in done.stdout
+    """A URL that no backend takes is a usage error in one line, without its secrets; nothing is skipped."""
+    for url, words in (
+        ("nosuch://", "no backend for scheme"),
+        ("", "empty"),
+        ("nats://u:hunter2@h?tokn=hunter2", "token"),
+    ):
+        done = run(tmp_path, f"--pubsubkit-contract={url}")
+        assert done.returncode == 4
+        assert words in done.stderr
+        assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_failures_show_no_secrets(tmp_path: Path):
+    """A broker that cannot be reached fails the cases; pytest's tracebacks do not show the URL's password."""
+    done = run(tmp_path, "--pubsubkit-contract=nats://u:hunter2@127.0.0.1:1", "-k", "roundtrip")
+    assert "1 failed" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_nothing_is_left_behind(tmp_path: Path):
+    """The suite deletes every stream that it made, also in cases that close their backend."""
+    source = """
+import asyncio, pytest
+from pubsubkit_contract import ContractSuite
+from pubsubkit_memory import Broker
+
+class TestIt(ContractSuite):
+    url = "memory://left-behind"
+
+def test_zz_clean():
+    assert "streams=[]" in repr(Broker.named("left-behind"))
+"""
+    (tmp_path / "test_it.py").write_text(source)
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stdout
 
 
 def test_other_runs_are_left_alone(tmp_path: Path):

@@ -1,12 +1,15 @@
 """The README's code runs as it stands, on both backends."""
 
 import asyncio
+import os
 import re
+import signal
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from pubsubkit import ConsumerOptions, Message, PublisherOptions, connect
 from pubsubkit_nats.testing import NatsServer
 
 README = Path(__file__).parents[2] / "README.md"
@@ -40,3 +43,24 @@ def test_commands_are_where_ci_finds_them(command: str):
     found = re.search(rf"<!-- command: {command} -->\n```\n(.*)\n```", README.read_text(encoding="utf-8"))
     assert found
     assert found[1].startswith("python3 -m pip install uv && python3 -m uv run ")
+
+
+async def test_the_examples_of_service_and_plugin():
+    """The loop of a service ends by aclose, and the plugin of the README counts."""
+    service, plugin = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1:3]
+    names: dict[str, object] = {"connect": connect}
+    exec(service, names)
+    exec(plugin, names)
+    counter = names["Counter"]()  # type: ignore[operator]
+    async with connect("memory://", plugins=[counter]) as backend, asyncio.timeout(10):
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"one")
+        handled: list[bytes] = []
+
+        async def handle(message: Message) -> None:
+            handled.append(message.data)
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+
+        await names["serve"](backend, ConsumerOptions(stream_name="s", consumer_name="d"), handle)  # type: ignore[operator]
+        info = await backend.consumer_info("s", "d")
+    assert (handled, counter.count, info.num_ack_pending) == ([b"one"], 1, 0)

@@ -177,3 +177,35 @@ def test_every_public_module_names_its_parts():
     for name in pubsubkit.__all__:
         assert getattr(pubsubkit, name).__doc__
     assert len(set(pubsubkit.__all__)) == len(pubsubkit.__all__)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a b", ">", "x" * 256, None])
+async def test_names_are_checked(name: str):
+    """A name that no stream or consumer can have is refused before the broker is asked."""
+    async with connect("memory://") as backend:
+        for look_up in (
+            lambda: backend.stream_info(name),
+            lambda: backend.delete_stream(name),
+            lambda: backend.consumer_info(name, "c"),
+            lambda: backend.consumer_info("s", name),
+            lambda: backend.delete_consumer("s", name),
+        ):
+            with pytest.raises(pubsubkit.InvalidArgumentError, match="expected a name"):
+                await look_up()
+
+
+def test_values_of_unknown_parameters_are_not_shown():
+    """A misspelt parameter may be a secret one, so its value is not shown."""
+    with pytest.raises(ConfigurationError, match="max_payload") as caught:
+        connect("memory://?max_paylod=hunter2&max_payload=1KiB")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_async_callback_is_refused():
+    """on_publish is called without await, so an async function is refused."""
+
+    async def on_publish(*_: object) -> None:
+        raise AssertionError("never called")
+
+    with pytest.raises(pubsubkit.InvalidArgumentError, match="not async"):
+        PublisherOptions(stream_name="s", on_publish=on_publish)

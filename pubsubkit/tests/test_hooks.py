@@ -208,3 +208,35 @@ def test_every_hook_has_a_place():
 def test_states():
     """A connection is connected, disconnected or closed."""
     assert [state.value for state in ConnectionState] == ["connected", "disconnected", "closed"]
+
+
+class Unmarked:
+    def pubsubkit_published(self):
+        raise AssertionError("called")
+
+
+@pytest.mark.parametrize(
+    ("plugins", "words"),
+    [([Unmarked()], "@hookimpl"), ([Recorder], "an instance"), (Unmarked(), "list of plugins"), ([7], "hook")],
+)
+def test_plugins_that_would_never_be_called(plugins: list[object], words: str):
+    """A plugin without a marked hook, a class in place of an instance, and a plugin without its list are refused."""
+    with pytest.raises(ConfigurationError, match=words):
+        connect("memory://", plugins=plugins)
+
+
+async def test_headers_of_another_shape(caplog: pytest.LogCaptureFixture):
+    """before_send must return headers: anything else is logged with the plugin's name, and the message is sent."""
+
+    class Odd:
+        @hookimpl
+        def pubsubkit_before_send(self, headers):
+            headers["changed"] = "here"
+            return ["x"]
+
+    async with connect("memory://", plugins=[Odd()]) as backend, backend.publisher(ORDERS) as publisher:
+        await publisher.publish("s.x", b"")
+        async with backend.consumer(READER).subscribe() as messages:
+            assert dict((await anext(messages)).headers) == {}
+    assert "Odd" in caplog.text
+    assert "list" in caplog.text

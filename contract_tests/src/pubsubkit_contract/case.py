@@ -23,11 +23,13 @@ def case(case_id: str) -> Callable[[Callable[[Any, Kit], Awaitable[None]]], Call
 
     def wrap(function: Callable[[Any, Kit], Awaitable[None]]) -> Callable[..., None]:
         async def run(suite: Any, url: str) -> None:
+            __tracebackhide__ = True  # pytest would show the URL with its secrets
             async with asyncio.timeout(_CASE_SECONDS), Kit(url) as kit:
                 await function(suite, kit)
 
         @functools.wraps(function)
         def test(self: Any, request: pytest.FixtureRequest) -> None:
+            __tracebackhide__ = True
             asyncio.run(run(self, self.contract_url(request)))
 
         del test.__wrapped__  # pytest would read the arguments of the wrapped function

@@ -38,7 +38,10 @@ class Kit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not self.backend.closed:
+            if self.backend.closed:
+                async with connect(self.url) as backend:
+                    await backend.delete_stream(self.stream)
+            else:
                 await self.backend.delete_stream(self.stream)
         finally:
             await self._stack.aclose()

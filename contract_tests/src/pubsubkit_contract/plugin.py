@@ -22,9 +22,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect the suite when it was asked for, alone or beside the tests that were named."""
-    if config.getoption("--pubsubkit-contract"):
+    url = config.getoption("--pubsubkit-contract")
+    if url is not None:
+        _check(url)
         suite = str(Path(__file__).with_name("on_url.py"))
         if config.args_source.name in ("INVOCATION_DIR", "TESTPATHS"):
             config.args[:] = [suite]
         else:
             config.args.append(suite)
+
+
+def _check(url: str) -> None:
+    """Refuse a URL that cannot be opened at once, in one line, instead of in every case."""
+    import pytest
+
+    from pubsubkit import ConfigurationError, connect
+
+    try:
+        connect(url)
+    except ConfigurationError as error:
+        raise pytest.UsageError(f"--pubsubkit-contract: {error}") from None

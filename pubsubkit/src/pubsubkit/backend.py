@@ -14,6 +14,7 @@ from pubsubkit.consumer import Consumer
 from pubsubkit.driver import ConnectionState
 from pubsubkit.errors import ClosedError, NotFoundError, PublishBatchError, PubSubError
 from pubsubkit.hooks import load_hooks
+from pubsubkit.options import check_names
 from pubsubkit.provision import ensure_stream
 from pubsubkit.publisher import Publisher
 from pubsubkit.redaction import redact
@@ -49,6 +50,7 @@ def connect(url: str, *, plugins: Iterable[object] | None = None, **options: obj
     :raises ConfigurationError: the URL or an option is wrong, all problems in one error; or no installed backend has
         the scheme; or one of *plugins* is faulty.  No connection is made yet.
     """
+    __tracebackhide__ = True  # pytest would show the URL with its secrets
     return Backend(create_driver(url, options), plugins=plugins or ())
 
 
@@ -182,8 +184,10 @@ class Backend(Closing):
         """Return a stream's options and how much it holds.
 
         :raises NotFoundError: there is no such stream.
+        :raises InvalidArgumentError: no stream can have this name.
         """
         self._connection.check_open()
+        check_names(stream=name)
         with translating(self._driver, f"look up stream {name!r}"):
             info = await self._driver.stream_info(name)
         if info is None:
@@ -193,6 +197,7 @@ class Backend(Closing):
     async def delete_stream(self, name: str) -> bool:
         """Delete a stream with its messages and consumers; False when there was none."""
         self._connection.check_open()
+        check_names(stream=name)
         with translating(self._driver, f"delete stream {name!r}"):
             return await self._driver.delete_stream(name)
 
@@ -202,6 +207,7 @@ class Backend(Closing):
         :raises NotFoundError: there is no such consumer.
         """
         self._connection.check_open()
+        check_names(stream=stream, consumer=name)
         with translating(self._driver, f"look up consumer {stream}/{name}"):
             info = await self._driver.consumer_info(stream, name)
         if info is None:
@@ -211,6 +217,7 @@ class Backend(Closing):
     async def delete_consumer(self, stream: str, name: str) -> bool:
         """Delete a durable consumer and its position; False when there was none."""
         self._connection.check_open()
+        check_names(stream=stream, consumer=name)
         with translating(self._driver, f"delete consumer {stream}/{name}"):
             return await self._driver.delete_consumer(stream, name)
 

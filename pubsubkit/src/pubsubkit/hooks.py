@@ -9,14 +9,14 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from pubsubkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     import pluggy
 
@@ -54,6 +54,8 @@ def load_hooks(plugins: Iterable[object] = ()) -> Hooks:
         or one that fails to import, is left out with a warning in the log.
     """
     installed = () if os.environ.get("PUBSUBKIT_DISABLE_PLUGINS") == "1" else installed_plugins()
+    if not isinstance(plugins, Iterable):
+        raise ConfigurationError(f"plugins: expected a list of plugins, got {type(plugins).__name__}")
     given = tuple(plugins)
     if not installed and not given:
         return Hooks()
@@ -89,7 +91,11 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str | None) -
         trial.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
         raise ConfigurationError(f"plugin {label}: {' '.join(str(error).split())}") from error
-    for caller in trial.get_hookcallers(plugin) or ():
+    callers = trial.get_hookcallers(plugin) or ()
+    if not callers or inspect.isclass(plugin):
+        hint = "give an instance, not the class" if inspect.isclass(plugin) else "mark its hooks with @hookimpl"
+        raise ConfigurationError(f"plugin {label} has no hook that could be called: {hint}")
+    for caller in callers:
         if any(inspect.iscoroutinefunction(implementation.function) for implementation in caller.get_hookimpls()):
             raise ConfigurationError(f"plugin {label}: {caller.name} is async; hooks are plain functions")
     taken = sum(other.split("#")[0] == label for other, _ in manager.list_name_plugin())
@@ -135,7 +141,11 @@ def _notify(implementations: Sequence[_Implementation], **values: Any) -> None:
 def _merge_headers(implementations: Sequence[_Implementation], **values: Any) -> dict[str, str]:
     added: dict[str, str] = {}
     for implementation in implementations:
-        result = _call(implementation, values)
+        result = _call(implementation, {**values, "headers": dict(values["headers"])})
         if isinstance(result, Mapping):
             added = {**result, **added}
+        elif result is not None:
+            logger.error(
+                "plugin %s: before_send must return headers or None, got %s", implementation[0], type(result).__name__
+            )
     return added

@@ -6,6 +6,7 @@ All options are frozen, keyword-only and checked on construction; all problems o
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "PublisherOptions",
     "Storage",
     "StreamOptions",
+    "check_names",
 ]
 
 DeliverFrom = Literal["all", "new", "last"] | int | datetime
@@ -91,6 +93,18 @@ class _Problems:
     def report(self, options: object) -> None:
         if self.found:
             raise InvalidArgumentError(f"bad {type(options).__name__}: " + "; ".join(self.found))
+
+
+def check_names(**names: str) -> None:
+    """Check the names of streams and consumers.
+
+    :raises InvalidArgumentError: one is no name.
+    """
+    problems = _Problems()
+    for field, name in names.items():
+        problems.name(field, name)
+    if problems.found:
+        raise InvalidArgumentError("; ".join(problems.found))
 
 
 def _number(value: object) -> TypeGuard[float]:
@@ -191,7 +205,8 @@ class PublisherOptions:
         problems.seconds(timeout=self.timeout)
         problems.kind("retry_backoff", self.retry_backoff, Backoff)
         problems.one_of("manage", self.manage, ("create", "update", "none"))
-        problems.check(self.on_publish is None or callable(self.on_publish), "on_publish is not callable")
+        plain = callable(self.on_publish) and not inspect.iscoroutinefunction(self.on_publish)
+        problems.check(self.on_publish is None or plain, "on_publish: expected a plain function, not async")
         problems.report(self)
 
     @property

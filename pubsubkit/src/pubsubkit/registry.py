@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pubsubkit.driver import API_VERSION
 from pubsubkit.errors import ConfigurationError
 from pubsubkit.params import bind, describe, did_you_mean
+from pubsubkit.redaction import plain
 from pubsubkit.url import read_url
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def create_driver(url_text: str, keywords: Mapping[str, object]) -> Driver:
     :raises ConfigurationError: as :func:`find_backend`, or something is wrong with the URL or the parameters; the
         message lists all problems.
     """
+    __tracebackhide__ = True  # pytest would show the URL with its secrets
     reading = read_url(url_text)
     if reading.url is None or not reading.url.scheme:
         raise reading.fail(reading.problems)
@@ -154,7 +156,10 @@ def create_driver(url_text: str, keywords: Mapping[str, object]) -> Driver:
         if not reading.problems:
             raise
         raise reading.fail([*reading.problems, str(error)]) from error
-    secrets = [each.name for each in describe(factory.OPTIONS) if each.secret]
+    # A misspelt parameter may be a secret one, so only the values of known ones are shown.
+    shown = {each.name for each in describe(factory.OPTIONS) if not each.secret}
+    secrets = {plain(name) for name, _ in reading.url.query} | {plain(name) for name in reading.unread}
+    secrets = (secrets | {each.name for each in describe(factory.OPTIONS)}) - shown
     url = reading.url.hiding(secrets)
     options, wrong = bind(factory.OPTIONS, [*url.query, *((name, None) for name in reading.unread)], keywords)
     problems = [*reading.problems, *unknown, *wrong]

@@ -46,15 +46,21 @@ def first_token(pattern: str) -> str:
     return "" if token in ("*", ">") else token
 
 
-async def choose_stream(backend: Backend, name: str, pattern: str, storage: str | None) -> StreamOptions:
+async def choose_stream(
+    backend: Backend, name: str, pattern: str, storage: str | None, *, announce: bool = False
+) -> StreamOptions:
     """Return the stream as it is, or as it is to be created for *pattern*.
 
     :param storage: where it must be; None for wherever it is, or memory when it is created.
+    :param announce: whether to say that it is created: a reader may have misspelt its name.
     """
     try:
         found = (await backend.stream_info(name)).options
     except NotFoundError:
         token = first_token(pattern) or name
+        if announce:
+            text = f"there is no stream {name} yet: creating it ({storage or 'memory'} storage)"
+            click.echo(text, err=True)
         subjects = (f"{token}.>",) if pattern != token else (token, f"{token}.>")
         return StreamOptions(name=name, subjects=subjects, storage=Storage(storage or Storage.MEMORY))
     return StreamOptions(name=name, subjects=found.subjects, storage=Storage(storage or found.storage))
