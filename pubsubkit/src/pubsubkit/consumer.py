@@ -286,7 +286,7 @@ class Subscription(Closing):
             raise ClosedError("the subscription is closed")
 
     async def _close(self) -> None:
-        """Wait for verdicts under way, then give back what has none, as ARCHITECTURE.md prescribes for closing."""
+        """Wait for verdicts under way, then give back what has none."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 while self._settling:
