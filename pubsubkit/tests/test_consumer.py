@@ -138,7 +138,7 @@ async def test_lost_receive_is_an_error_not_an_end(driver: FaultyDriver, backend
 
 async def test_close_is_bounded(driver: FaultyDriver, backend: Backend, monkeypatch, caplog: pytest.LogCaptureFixture):
     """A broker that does not answer at close costs a bounded time and a warning."""
-    monkeypatch.setattr("pubsubkit.consumer._CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("pubsubkit.subscription._CLOSE_SECONDS", 0.05)
     driver.close_hangs = True
     subscription = reader(backend).subscribe()
     await anext(subscription)

@@ -12,7 +12,7 @@
 """
 
 from pubsubkit.backend import Backend, Health, connect, open_backend
-from pubsubkit.consumer import Consumer, Subscription
+from pubsubkit.consumer import Consumer
 from pubsubkit.driver import (
     Capability,
     ConnectionState,
@@ -28,6 +28,7 @@ from pubsubkit.errors import (
     ConfigurationError,
     ConflictError,
     InvalidArgumentError,
+    MalformedEventError,
     NotFoundError,
     PermissionDeniedError,
     PublishBatchError,
@@ -41,6 +42,7 @@ from pubsubkit.options import ConsumerOptions, PublisherOptions, Storage, Stream
 from pubsubkit.publisher import Publisher
 from pubsubkit.registry import register_backend
 from pubsubkit.retry import Backoff
+from pubsubkit.subscription import Subscription
 
 __all__ = [
     "Backend",
@@ -55,6 +57,7 @@ __all__ = [
     "ConsumerOptions",
     "Health",
     "InvalidArgumentError",
+    "MalformedEventError",
     "Message",
     "MessageMetadata",
     "NotFoundError",

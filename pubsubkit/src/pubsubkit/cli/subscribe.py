@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from pubsubkit.backend import Backend
     from pubsubkit.cli.stopping import Stop
-    from pubsubkit.consumer import Subscription
     from pubsubkit.message import Message
     from pubsubkit.options import DeliverFrom
+    from pubsubkit.subscription import Subscription
 
 __all__ = ["sub"]
 
