@@ -1,39 +1,94 @@
-"""Makes an async case a plain test method, so that it runs whatever async plugin is installed."""
+"""A case: one rule of the contract, as an async function that is given a :class:`~pubsubkit_contract.kit.Kit`."""
 
 from __future__ import annotations
 
-import asyncio
-import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pubsubkit_contract.kit import Kit
+from pubsubkit_contract.outcome import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Iterable
 
     import pytest
 
-__all__ = ["case"]
+    from pubsubkit.driver import Capability
+    from pubsubkit_contract.harness import Knob
+    from pubsubkit_contract.kit import Kit
 
-_CASE_SECONDS = 45.0
+__all__ = ["CONTRACT_VERSION", "Case", "case"]
+
+CONTRACT_VERSION = "1.0"
+"""The version of the contract: that of the newest case."""
+
+CaseFunction = Callable[[Any, "Kit"], Awaitable[None]]
 
 
-def case(case_id: str) -> Callable[[Callable[[Any, Kit], Awaitable[None]]], Callable[..., None]]:
-    """Declare a case by its stable id, ``group.name``."""
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A rule with its proof."""
 
-    def wrap(function: Callable[[Any, Kit], Awaitable[None]]) -> Callable[..., None]:
-        async def run(suite: Any, url: str) -> None:
-            __tracebackhide__ = True  # pytest would show the URL with its secrets
-            async with asyncio.timeout(_CASE_SECONDS), Kit(url) as kit:
-                await function(suite, kit)
+    id: str
+    """Stable for ever: ``group.name``."""
+    rule: str
+    """What a backend must do."""
+    why: str
+    """What goes wrong for users when it does not."""
+    needs: frozenset[Capability]
+    """The backend must claim all of them; otherwise the rule is not applicable."""
+    absent: frozenset[Capability]
+    """The honest-absence case: it applies when one of them is withheld."""
+    knobs: frozenset[Knob]
+    """What the harness must be able to do."""
+    level: Level
+    since: str
+    """The version of the contract that brought it."""
+    function: CaseFunction
 
-        @functools.wraps(function)
+    @property
+    def group(self) -> str:
+        """The part of the id before the dot."""
+        return self.id.partition(".")[0]
+
+
+def case(  # noqa: PLR0913 - a declaration, read as a row of a table
+    case_id: str,
+    *,
+    why: str,
+    needs: Iterable[Capability] = (),
+    absent: Iterable[Capability] = (),
+    knobs: Iterable[Knob] = (),
+    level: Level = Level.MUST,
+    since: str = "1.0",
+) -> Callable[[CaseFunction], Callable[..., None]]:
+    """Declare a case; the docstring of the function is the rule.
+
+    The function becomes a plain test method, so that it runs whatever async plugin is installed.
+    """
+
+    def wrap(function: CaseFunction) -> Callable[..., None]:
+        declared = Case(
+            id=case_id,
+            rule=" ".join((function.__doc__ or "").split()),
+            why=why,
+            needs=frozenset(needs),
+            absent=frozenset(absent),
+            knobs=frozenset(knobs),
+            level=level,
+            since=since,
+            function=function,
+        )
+
         def test(self: Any, request: pytest.FixtureRequest) -> None:
-            __tracebackhide__ = True
-            asyncio.run(run(self, self.contract_url(request)))
+            __tracebackhide__ = True  # pytest would show the URL with its secrets
+            from pubsubkit_contract.session import run_in_pytest
 
-        del test.__wrapped__  # pytest would read the arguments of the wrapped function
-        test.case_id = case_id  # type: ignore[attr-defined]
+            run_in_pytest(declared, self, request)
+
+        test.__name__, test.__qualname__ = function.__name__, function.__qualname__
+        test.__doc__, test.__module__ = function.__doc__, function.__module__
+        test.case = declared  # type: ignore[attr-defined]
         return test
 
     return wrap

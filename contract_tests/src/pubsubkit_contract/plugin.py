@@ -1,44 +1,111 @@
-"""The pytest plugin: ``--pubsubkit-contract=URL`` runs the contract on the backend of that URL."""
+"""The pytest plugin: ``--pubsubkit-contract=HARNESS_OR_URL`` runs the contract on a backend.
+
+pytest imports this module in every run of everybody, so it imports nothing but pytest; the suite is imported when a
+case of it is collected or asked for.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["pytest_addoption", "pytest_configure"]
+    from pubsubkit_contract.records import Collected
+
+__all__ = ["PROPERTY", "pytest_addoption", "pytest_collection_modifyitems", "pytest_configure"]
+
+PROPERTY = "pubsubkit_contract"
+"""The name of the property of a test report that holds the record of a case, as JSON."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--pubsubkit-contract``."""
-    parser.getgroup("pubsubkit").addoption(
+    """Add the options of the contract."""
+    group = parser.getgroup("pubsubkit", "pubsubkit contract")
+    group.addoption(
         "--pubsubkit-contract",
-        metavar="URL",
-        help="run the pubsubkit contract on the backend of this URL, e.g. memory:// or nats://localhost:4222",
+        action="append",
+        default=[],
+        metavar="HARNESS_OR_URL",
+        help="run the pubsubkit contract on package.module:Harness or on a URL, e.g. memory:// or nats://localhost:4222;"
+        " may be given several times",
+    )
+    group.addoption(
+        "--pubsubkit-report", metavar="FILE", help="write how each case ended, with the evidence, to FILE as JSON"
+    )
+    group.addoption(
+        "--pubsubkit-only",
+        metavar="GROUP,...",
+        help="run only these groups of cases, e.g. ack,nak; the verdict is partial",
+    )
+    group.addoption(
+        "--pubsubkit-seed", type=int, metavar="N", help="repeat the random histories of the run that reported this seed"
+    )
+    group.addoption(
+        "--pubsubkit-time-scale",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="wait this many times as long, on a slow machine (default: 1)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect the suite when it was asked for, alone or beside the tests that were named."""
-    url = config.getoption("--pubsubkit-contract")
-    if url is not None:
-        _check(url)
-        suite = str(Path(__file__).with_name("on_url.py"))
+    if config.option.pubsubkit_contract:
+        from pubsubkit_contract.requested import check
+
+        check(config)
+        suite = str(Path(__file__).with_name("requested_suites.py"))
         if config.args_source.name in ("INVOCATION_DIR", "TESTPATHS"):
             config.args[:] = [suite]
         else:
             config.args.append(suite)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Reporter(config), "pubsubkit_contract_reporter")
 
 
-def _check(url: str) -> None:
-    """Refuse a URL that cannot be opened at once, in one line, instead of in every case."""
-    import pytest
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the groups that ``--pubsubkit-only`` does not name."""
+    if config.option.pubsubkit_only:
+        from pubsubkit_contract.requested import select
 
-    from pubsubkit import ConfigurationError, connect
+        select(config, items)
 
-    try:
-        connect(url)
-    except ConfigurationError as error:
-        raise pytest.UsageError(f"--pubsubkit-contract: {error}") from None
+
+class _Reporter:
+    """Collects the records of cases, in whichever process they ran, and reports them when there are any."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._collected: Collected | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record of a case."""
+        if report.when != "call":
+            return
+        for name, value in report.user_properties:
+            if name == PROPERTY:
+                self._add(str(value))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report, and fail a run whose tests passed but whose verdict is not that the backend conforms."""
+        if self._collected is None:
+            return
+        if self._config.option.pubsubkit_report:
+            self._collected.write(Path(self._config.option.pubsubkit_report))
+        if session.exitstatus == 0:
+            session.exitstatus = self._collected.exit_code()
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Show the matrix and the verdict of each target."""
+        if self._collected is not None:
+            self._collected.show(terminalreporter)
+
+    def _add(self, value: str) -> None:
+        if self._collected is None:
+            from pubsubkit_contract.records import Collected
+
+            self._collected = Collected()
+        self._collected.add(value)

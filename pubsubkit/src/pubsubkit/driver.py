@@ -249,7 +249,7 @@ class DriverSubscription(ABC):
         blocked.  Bounded in time, also when the broker is gone.  The portable layer deletes an ephemeral consumer.
 
         :param held: what :meth:`receive` returned and the application gave no verdict on; its calls of
-            :meth:`Delivery.settle` are over.
+            :meth:`Delivery.settle` are over.  Empty while the application drains: what it holds is settled afterwards.
         """
 
     @property
@@ -267,6 +267,9 @@ class Driver(ABC):
     """A frozen dataclass of :func:`pubsubkit.params.param` fields: the parameters of the URL."""
     MODIFIERS: ClassVar[frozenset[str]] = frozenset()
     """What may follow the scheme: ``frozenset({"tls"})`` allows ``scheme+tls://``."""
+    HARNESS: ClassVar[str] = ""
+    """``package.module:Class`` of the contract harness for its URLs, which ``pytest --pubsubkit-contract=URL`` takes;
+    empty to run the contract on the URL alone."""
 
     capabilities: frozenset[Capability]
     error_table: Mapping[type[Exception], type[PubSubError]]

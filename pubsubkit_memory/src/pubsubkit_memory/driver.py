@@ -49,6 +49,7 @@ class MemoryDriver(Driver):
 
     API_VERSION = 1
     OPTIONS = MemoryOptions
+    HARNESS = "pubsubkit_memory.testing:MemoryHarness"
     capabilities = frozenset(Capability) - _NOT_PROMISED
     error_table: Mapping[type[Exception], type[PubSubError]] = MappingProxyType({})
 

@@ -51,6 +51,7 @@ class NatsDriver(StreamManager, Driver):
     API_VERSION = 1
     OPTIONS = NatsOptions
     MODIFIERS: ClassVar[frozenset[str]] = frozenset({"tls", "ws", "wss"})
+    HARNESS = "pubsubkit_nats.testing:NatsHarness"
     capabilities = frozenset(Capability)
     error_table = ERROR_TABLE
 

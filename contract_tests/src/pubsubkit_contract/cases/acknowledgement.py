@@ -1,0 +1,387 @@
+"""Verdicts that end a message: ack and term, and what settling twice or too late does.
+
+"Must not come back" is shown by a canary: a twin without a verdict.  When the canary is delivered again the clock of
+redelivery has provably run, so the absence of the other means something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from pubsubkit import InvalidArgumentError, UnsupportedError
+from pubsubkit.driver import Capability
+from pubsubkit_contract.base import Cases
+from pubsubkit_contract.case import case
+from pubsubkit_contract.kit import payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pubsubkit import Message
+    from pubsubkit_contract.kit import Kit
+
+__all__ = ["AcknowledgementCases"]
+
+_EARLY = 0.002
+_LONG = 60.0
+_REFUSED: dict[Capability, Callable[[Message], Awaitable[bool]]] = {
+    Capability.NAK: lambda message: message.nak(),
+    Capability.NAK_DELAY: lambda message: message.nak_with_delay(1),
+    Capability.TERM: lambda message: message.term("no"),
+    Capability.IN_PROGRESS: lambda message: message.in_progress(),
+    Capability.CONFIRMED_ACK: lambda message: message.ack(confirm=True),
+}
+
+
+class AcknowledgementCases(Cases):
+    """A verdict is final, and what has none comes back."""
+
+    @case("ack.final", why="An ack that is lost means that everything is done twice.", needs={Capability.ACK_WAIT})
+    async def test_ack_final(self, kit: Kit) -> None:
+        """An acked message does not come back, while its unacked canary does."""
+        subscription = await kit.feed(b"acked", b"canary", ack_wait=kit.short)
+        acked, _ = await kit.read(subscription, 2, ack=False)
+        assert await acked.ack()
+        for _ in range(2):
+            assert (await kit.receive(subscription)).data == b"canary"
+
+    @case("ack.only_that_one", why="An ack of one message says nothing of the others.", needs={Capability.ACK_WAIT})
+    async def test_ack_only_that_one(self, kit: Kit) -> None:
+        """Acking the second of three brings the first and the third back."""
+        subscription = await kit.feed(b"1", b"2", b"3", ack_wait=kit.short)
+        for message in await kit.read(subscription, 3, ack=False):
+            if message.data == b"2":
+                await message.ack()
+        assert sorted(payloads(await kit.read(subscription, 2))) == [b"1", b"3"]
+
+    @case(
+        "ack.out_of_order",
+        why="Handlers that run side by side finish in any order.",
+        needs={Capability.DURABLE, Capability.HISTORY},
+    )
+    async def test_ack_out_of_order(self, kit: Kit) -> None:
+        """Messages that were acked in another order than they came do not come again after reopening."""
+        subscription = await kit.feed(b"1", b"2", b"3", ack_wait=_LONG)
+        one, two, three = await kit.read(subscription, 3, ack=False)
+        for message in (three, one, two):
+            assert await message.ack()
+        await subscription.aclose()
+        await kit.publish(b"sentinel")
+        assert (await kit.receive(await kit.subscription(ack_wait=_LONG))).data == b"sentinel"
+
+    @case("ack.not_implicit", why="A handler that dies has not handled its message.", needs={Capability.ACK_WAIT})
+    async def test_not_implicit(self, kit: Kit) -> None:
+        """Being delivered, and the next message being asked for, is no ack."""
+        subscription = await kit.feed(b"1", b"2", ack_wait=kit.short)
+        await kit.read(subscription, 2, ack=False)
+        assert sorted(payloads(await kit.read(subscription, 2))) == [b"1", b"2"]
+
+    @case("ack.idempotent", why="Clean-up code acks once more, to be sure.")
+    async def test_ack_idempotent(self, kit: Kit) -> None:
+        """The first verdict wins; later ones return False, raise nothing and bring nothing back."""
+        subscription = await kit.feed(b"once", b"sentinel")
+        claimed = kit.backend.capabilities
+        message = await kit.receive(subscription)
+        assert await message.ack() is True
+        later = [message.ack()]
+        later += [message.nak()] if Capability.NAK in claimed else []
+        later += [message.term()] if Capability.TERM in claimed else []
+        later += [message.in_progress()] if Capability.IN_PROGRESS in claimed else []
+        assert [await verdict for verdict in later] == [False] * len(later)
+        assert message.settled
+        assert (await kit.receive(subscription)).data == b"sentinel"
+
+    @case(
+        "ack.confirm",
+        why="Before something that cannot be undone one wants to know that the message will not return.",
+        needs={Capability.CONFIRMED_ACK},
+    )
+    async def test_ack_confirm(self, kit: Kit) -> None:
+        """ack(confirm=True) returns when the broker has recorded the ack."""
+        subscription = await kit.feed(*(b"%d" % number for number in range(10)))
+        name = ""
+        for left in range(10, 0, -1):
+            message = await kit.receive(subscription)
+            name = name or message.metadata.consumer
+            info = await kit.backend.consumer_info(kit.stream, name)
+            before = info.num_pending + info.num_ack_pending
+            assert await message.ack(confirm=True)
+            info = await kit.backend.consumer_info(kit.stream, name)
+            assert (before, info.num_pending + info.num_ack_pending) == (left, left - 1)
+
+    @case(
+        "term.final",
+        why="A message that cannot be handled must not come for ever.",
+        needs={Capability.TERM, Capability.ACK_WAIT},
+    )
+    async def test_term_final(self, kit: Kit) -> None:
+        """A terminated message does not come back, while its canary does."""
+        subscription = await kit.feed(b"bad", b"canary", ack_wait=kit.short)
+        bad, _ = await kit.read(subscription, 2, ack=False)
+        assert await bad.term("cannot be parsed")
+        for _ in range(2):
+            assert (await kit.receive(subscription)).data == b"canary"
+
+    @case(
+        "term.counts_once",
+        why="A terminated message that keeps its place stops a consumer for good.",
+        needs={Capability.TERM, Capability.MAX_IN_FLIGHT},
+    )
+    async def test_term_frees(self, kit: Kit) -> None:
+        """A terminated message makes room for the next message under max_in_flight."""
+        subscription = await kit.feed(*(b"%d" % number for number in range(5)), max_in_flight=1, ack_wait=_LONG)
+        for number in range(5):
+            message = await kit.receive(subscription)
+            assert message.data == b"%d" % number
+            assert await message.term()
+
+    @case("settle.stale", why="A handler that was too slow may speak at any time.", needs={Capability.ACK_WAIT})
+    async def test_stale_handle(self, kit: Kit) -> None:
+        """Settling a delivery whose message was delivered again raises nothing; once the newer one
+        was acked it does nothing at all.
+        """
+        subscription = await kit.feed(b"x", ack_wait=kit.short)
+        old = await kit.receive(subscription)
+        new = await kit.receive(subscription)
+        assert new is not old
+        assert await new.ack(confirm=Capability.CONFIRMED_ACK in kit.backend.capabilities)
+        await (old.nak() if Capability.NAK in kit.backend.capabilities else old.ack())
+        await kit.publish(b"sentinel")
+        assert (await kit.receive(subscription)).data == b"sentinel"
+
+    @case(
+        "settle.stale_nak",
+        why="A late nak must not lose the message that somebody else is working on.",
+        needs={Capability.ACK_WAIT, Capability.NAK},
+    )
+    async def test_stale_nak(self, kit: Kit) -> None:
+        """A nak of an old delivery, while the newer one has no verdict, never loses the message."""
+        subscription = await kit.feed(b"x", ack_wait=kit.short)
+        old = await kit.receive(subscription)
+        await kit.receive(subscription)
+        await old.nak()
+        assert (await kit.receive(subscription)).data == b"x"
+
+    @case("settle.after_close", why="A handler may end after the consumer was closed.")
+    async def test_settle_after_close(self, kit: Kit) -> None:
+        """A verdict after closing raises nothing, hangs nowhere and returns False: the message was given back."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG)
+        message = await kit.receive(subscription)
+        await subscription.aclose()
+        assert await kit.within(message.ack(), "ack after close") is False
+        assert message.settled
+
+    @case(
+        "settle.concurrent",
+        why="A timeout and a success may both want to settle.",
+        needs={Capability.NAK, Capability.TERM},
+    )
+    async def test_settle_concurrent(self, kit: Kit) -> None:
+        """Of concurrent verdicts exactly one wins, and the others return False."""
+        subscription = await kit.feed(*(b"%d" % number for number in range(5)))
+        for _ in range(5):
+            message = await kit.receive(subscription)
+            results = await asyncio.gather(message.ack(), message.nak(), message.term(), message.ack())
+            assert sorted(results) == [False, False, False, True]
+
+    @case(
+        "settle.unsupported",
+        why="A verdict that is silently dropped looks like one that was kept.",
+        absent=set(_REFUSED),
+    )
+    async def test_unsupported(self, kit: Kit) -> None:
+        """A verdict that the backend does not have raises UnsupportedError; the message stays without one."""
+        subscription = await kit.feed(b"x")
+        message = await kit.receive(subscription)
+        for capability in _REFUSED.keys() - kit.backend.capabilities:
+            with kit.raises(UnsupportedError, capability.value):
+                await _REFUSED[capability](message)
+        assert not message.settled
+        assert await message.ack()
+
+    @case(
+        "extend.works",
+        why="Work that takes longer than ack_wait must be possible without doing it twice.",
+        needs={Capability.IN_PROGRESS, Capability.ACK_WAIT},
+    )
+    async def test_in_progress(self, kit: Kit) -> None:
+        """in_progress keeps a message from being delivered again, while its canary comes back several times."""
+        lease = max(0.2, 2 * kit.short)
+        subscription = await kit.feed(b"slow", b"canary", ack_wait=lease)
+        slow, _ = await kit.read(subscription, 2, ack=False)
+
+        async def extend() -> None:
+            while True:
+                assert await slow.in_progress()
+                await asyncio.sleep(lease / 8)
+
+        extending = asyncio.ensure_future(extend())
+        for _ in range(2):
+            assert (await kit.receive(subscription)).data == b"canary"
+        extending.cancel()
+        assert await slow.ack()
+
+    @case(
+        "extend.ends",
+        why="A handler that hangs must not keep its message for ever.",
+        needs={Capability.IN_PROGRESS, Capability.ACK_WAIT},
+    )
+    async def test_extension_ends(self, kit: Kit) -> None:
+        """After the last in_progress ack_wait begins anew and runs out."""
+        subscription = await kit.feed(b"x", ack_wait=kit.short)
+        message = await kit.receive(subscription)
+        assert await message.in_progress()
+        started = time.monotonic()
+        again = await kit.receive(subscription)
+        assert (again.data, time.monotonic() - started >= kit.short * 0.9) == (b"x", True)
+
+    @case("nak.redelivers", why="A nak is a wish to try again.", needs={Capability.NAK})
+    async def test_nak(self, kit: Kit) -> None:
+        """A nak brings the message back at once, long before ack_wait, the same but for its count."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG)
+        first = await kit.receive(subscription)
+        assert await first.nak()
+        again = await kit.receive(subscription)
+        assert again is not first
+        assert (again.data, again.subject) == (b"x", first.subject)
+        assert again.metadata.sequence == first.metadata.sequence
+        assert await again.ack()
+
+    @case("nak.repeat", why="The second failure is where naive brokers lose the message.", needs={Capability.NAK})
+    async def test_nak_repeat(self, kit: Kit) -> None:
+        """Each of five naks brings the message back, and the ack after them ends it."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG)
+        for _ in range(5):
+            message = await kit.receive(subscription)
+            assert message.data == b"x"
+            assert await message.nak()
+        assert await (await kit.receive(subscription)).ack()
+        await kit.publish(b"sentinel")
+        assert (await kit.receive(subscription)).data == b"sentinel"
+
+    @case(
+        "nak.counts",
+        why="Retry policies go by the count of deliveries.",
+        needs={Capability.NAK, Capability.DELIVERY_COUNT},
+    )
+    async def test_nak_counts(self, kit: Kit) -> None:
+        """Deliveries are counted from 1, one more with each nak."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG)
+        counts: list[int] = []
+        for _ in range(5):
+            message = await kit.receive(subscription)
+            counts.append(message.metadata.num_delivered)
+            await message.nak()
+        assert counts == [1, 2, 3, 4, 5]
+
+    @case(
+        "nak.when_full",
+        why="A consumer at its limit is where a nak has nowhere to go.",
+        needs={Capability.NAK, Capability.MAX_IN_FLIGHT, Capability.HISTORY},
+    )
+    async def test_nak_when_full(self, kit: Kit) -> None:
+        """With the limit in flight and more waiting, every message that was nak'ed once is acked in the end."""
+        wanted = {b"%d" % number for number in range(20)}
+        await kit.publish(*wanted)
+        subscription = await kit.subscription(max_in_flight=2, ack_wait=_LONG)
+        seen: set[bytes] = set()
+        acked: set[bytes] = set()
+        while acked != wanted:
+            message = await kit.receive(subscription)
+            if message.data in seen:
+                assert await message.ack()
+                acked.add(message.data)
+            else:
+                seen.add(message.data)
+                assert await message.nak()
+
+    @case(
+        "nak.handle_snapshot",
+        why="A log line that is written later must tell of the delivery that it is about.",
+        needs={Capability.NAK, Capability.DELIVERY_COUNT},
+    )
+    async def test_handle_snapshot(self, kit: Kit) -> None:
+        """The handle of the first delivery still says what it said when the second one is there."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG)
+        first = await kit.receive(subscription)
+        before = (first.data, first.subject, first.metadata)
+        await first.nak()
+        second = await kit.receive(subscription)
+        assert (first.data, first.subject, first.metadata) == before
+        assert (first.metadata.num_delivered, second.metadata.num_delivered) == (1, 2)
+
+    @case(
+        "nak.content_unmutated",
+        why="A handler that changes what it got must not change what the next one gets.",
+        needs={Capability.NAK, Capability.HEADERS},
+    )
+    async def test_content_unmutated(self, kit: Kit) -> None:
+        """What a handler does to the headers of a delivery is not in the next delivery."""
+        subscription = await kit.subscription(ack_wait=_LONG)
+        publisher = await kit.publisher()
+        await publisher.publish(kit.subject("x"), b"x", headers={"a": "original"})
+        message = await kit.receive(subscription)
+        try:
+            message.headers["a"] = "changed"  # type: ignore[index]
+            message.headers.clear()  # type: ignore[attr-defined]
+        except (TypeError, AttributeError):
+            kit.note("the headers cannot be changed")
+        await message.nak()
+        assert dict((await kit.receive(subscription)).headers) == {"a": "original"}
+
+    @case("nak.delay_lower", why="A delay that is not kept turns a retry into a storm.", needs={Capability.NAK_DELAY})
+    async def test_nak_delay(self, kit: Kit) -> None:
+        """A delayed nak comes back after the delay, not before."""
+        subscription = await kit.feed(b"later", ack_wait=_LONG)
+        message = await kit.receive(subscription)
+        started = time.monotonic()
+        assert await message.nak_with_delay(kit.short)
+        again = await kit.receive(subscription)
+        assert time.monotonic() - started >= kit.short - _EARLY
+        assert again.data == b"later"
+
+    @case("nak.delay_no_hol", why="One message that waits must not hold up all others.", needs={Capability.NAK_DELAY})
+    async def test_delay_no_blocking(self, kit: Kit) -> None:
+        """While one message is delayed the next ones arrive, and the delayed one still comes."""
+        subscription = await kit.feed(b"later", b"next", ack_wait=_LONG)
+        message = await kit.receive(subscription)
+        assert await message.nak_with_delay(max(0.3, 2 * kit.short))
+        assert payloads(await kit.read(subscription, 1)) == [b"next"]
+        await kit.publish(b"new")
+        assert payloads(await kit.read(subscription, 2)) == [b"new", b"later"]
+
+    @case(
+        "nak.delay_invalid",
+        why="A delay that was computed wrongly must not lose the message.",
+        needs={Capability.NAK, Capability.NAK_DELAY},
+    )
+    async def test_nak_delay_invalid(self, kit: Kit) -> None:
+        """A negative, infinite or wordy delay is refused and the message stays without a verdict; zero is at once."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG)
+        message = await kit.receive(subscription)
+        for delay in (-1, float("nan"), float("inf"), "1"):
+            with kit.raises(InvalidArgumentError):
+                await message.nak_with_delay(delay)  # type: ignore[arg-type]
+        assert not message.settled
+        assert await message.nak_with_delay(0)
+        assert (await kit.receive(subscription)).data == b"x"
+
+    @case(
+        "nak.backoff",
+        why="Waiting longer each time is how a broken dependency recovers.",
+        needs={Capability.NAK, Capability.NAK_DELAY},
+    )
+    async def test_nak_backoff(self, kit: Kit) -> None:
+        """A plain nak waits as the consumer's backoff says; its last entry serves all later deliveries."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG, backoff=(kit.short, 0.0))
+        message = await kit.receive(subscription)
+        started = time.monotonic()
+        await message.nak()
+        message = await kit.receive(subscription)
+        assert time.monotonic() - started >= kit.short - _EARLY
+        for _ in range(2):
+            await message.nak()
+            message = await kit.receive(subscription)
+        assert time.monotonic() - started < _LONG

@@ -1,0 +1,93 @@
+"""What is said of a backend in the end.
+
+It conforms when every rule that applies was kept and every capability that it claims was proved by a case that passed.
+What could not be tried makes the verdict incomplete: a skip is never a pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pubsubkit_contract.case import CONTRACT_VERSION
+from pubsubkit_contract.outcome import Level, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pubsubkit_contract.report.model import CaseRecord
+
+__all__ = ["Judgement", "judge"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A verdict with its grounds."""
+
+    verdict: Verdict
+    summary: str
+    """One line."""
+    proved: tuple[str, ...]
+    """Claimed capabilities of which a case passed and none failed."""
+    unproved: tuple[str, ...]
+    """Claimed capabilities of which that cannot be said."""
+
+
+def judge(
+    name: str, declared: Iterable[str], withheld: Iterable[str], cases: Sequence[CaseRecord], *, complete: bool
+) -> Judgement:
+    """Judge a backend by its cases.
+
+    :param complete: whether every case of the contract is among *cases*.
+    """
+    claimed = sorted(set(declared) - set(withheld))
+    broken = {need for case in cases if case.outcome is Outcome.FAIL for need in case.needs}
+    shown = {need for case in cases if case.outcome is Outcome.PASS for need in case.needs}
+    proved = tuple(each for each in claimed if each in shown - broken)
+    unproved = tuple(each for each in claimed if each not in proved)
+    verdict, why = _verdict(cases, unproved, complete=complete)
+    text = {
+        Verdict.CONFORMANT: f"{name} conforms to pubsubkit contract {CONTRACT_VERSION}",
+        Verdict.NOT_CONFORMANT: f"{name} does NOT conform to pubsubkit contract {CONTRACT_VERSION}",
+        Verdict.INCOMPLETE: f"{name}: INCOMPLETE, the verdict on pubsubkit contract {CONTRACT_VERSION} is open",
+        Verdict.PARTIAL: f"{name}: only a part of pubsubkit contract {CONTRACT_VERSION} was run",
+    }[verdict]
+    counted = ", ".join(filter(None, (_count(cases, outcome) for outcome in Outcome)))
+    seconds = sum(case.seconds for case in cases)
+    return Judgement(
+        verdict=verdict,
+        summary=": ".join(filter(None, (text, why))) + f" ({counted} in {seconds:.1f} s)",
+        proved=proved,
+        unproved=unproved,
+    )
+
+
+def _verdict(cases: Sequence[CaseRecord], unproved: Sequence[str], *, complete: bool) -> tuple[Verdict, str]:
+    binding = [case for case in cases if case.level is Level.MUST]
+    failed = _ids(case for case in binding if case.outcome is Outcome.FAIL)
+    not_run = _ids(case for case in binding if case.outcome is Outcome.NOT_RUN)
+    untried = {need for case in cases if case.outcome is Outcome.NOT_RUN for need in case.needs}
+    if failed:
+        return Verdict.NOT_CONFORMANT, f"it breaks {', '.join(failed)}"
+    if not complete:
+        passed = any(case.outcome is Outcome.PASS for case in cases)
+        return Verdict.PARTIAL, "" if passed else "no case passed"
+    if unshown := [each for each in unproved if each not in untried]:
+        return Verdict.NOT_CONFORMANT, f"it claims {', '.join(unshown)}, and no case could prove that"
+    if not_run:
+        return Verdict.INCOMPLETE, f"{len(not_run)} cases could not be run: {', '.join(not_run)}"
+    deviations = _ids(case for case in cases if case.outcome is Outcome.DEVIATION)
+    ignored = _ids(case for case in cases if case.level is not Level.MUST and case.outcome is Outcome.FAIL)
+    exceptions = [f"except for declared deviations: {', '.join(deviations)}" if deviations else ""]
+    exceptions.append(f"does not follow the advice of {', '.join(ignored)}" if ignored else "")
+    return Verdict.CONFORMANT, "; ".join(filter(None, exceptions))
+
+
+def _ids(cases: Iterable[CaseRecord]) -> list[str]:
+    return [case.id for case in cases]
+
+
+def _count(cases: Sequence[CaseRecord], outcome: Outcome) -> str:
+    count = sum(case.outcome is outcome for case in cases)
+    words = {Outcome.PASS: "passed", Outcome.FAIL: "failed", Outcome.NOT_APPLICABLE: "not applicable"}
+    return f"{count} {words.get(outcome, outcome.value.replace('_', ' '))}" if count else ""

@@ -1,0 +1,90 @@
+"""What a saboteur is, and how it is applied."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+ALL: dict[str, Saboteur] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saboteur:
+    """One broken promise."""
+
+    name: str
+    broken: str
+    """What the broken backend does, in a sentence."""
+    caught_by: tuple[str, ...]
+    """The cases that must fail."""
+    owner: Any
+    """The class or module whose attribute is replaced."""
+    attribute: str
+    replacement: Callable[..., Any]
+    backend: str
+    """``memory`` or ``nats``: what the cases run on."""
+
+    @contextmanager
+    def at_work(self) -> Generator[None]:
+        """Replace the attribute, for the block."""
+        original = inspect.getattr_static(self.owner, self.attribute)
+        inherited = isinstance(self.owner, type) and self.attribute not in vars(self.owner)
+        setattr(self.owner, self.attribute, _replaced(original, self.replacement))
+        try:
+            yield
+        finally:
+            if inherited:
+                delattr(self.owner, self.attribute)
+            else:
+                setattr(self.owner, self.attribute, original)
+
+
+def breaks(
+    owner: Any, attribute: str, *caught_by: str, backend: str = "memory"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a saboteur: the function, called with the original and its arguments, takes the original's place.
+
+    Its docstring says what is broken.  For a property the function gets the getter and the object.
+    """
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        assert function.__name__ not in ALL, function.__name__
+        ALL[function.__name__] = Saboteur(
+            name=function.__name__,
+            broken=" ".join((function.__doc__ or "").split()),
+            caught_by=caught_by,
+            owner=owner,
+            attribute=attribute,
+            replacement=function,
+            backend=backend,
+        )
+        return function
+
+    return declare
+
+
+def _replaced(original: Any, replacement: Callable[..., Any]) -> Any:
+    if isinstance(original, property):
+        return property(lambda self: replacement(original.fget, self))
+    if isinstance(original, classmethod):
+        return classmethod(lambda cls, *args, **kwargs: replacement(original.__func__, cls, *args, **kwargs))
+    if isinstance(original, staticmethod):
+        return staticmethod(lambda *args, **kwargs: replacement(original.__func__, *args, **kwargs))
+    if inspect.iscoroutinefunction(original):
+
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            return await replacement(original, *args, **kwargs)
+
+        return coroutine
+    if callable(original):
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return replacement(original, *args, **kwargs)
+
+        return function
+    return replacement(original)

@@ -1,0 +1,117 @@
+"""The harness that runs the contract on NATS JetStream: a private server, or one that runs already."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from pubsubkit.backend import connect
+from pubsubkit.url import BackendURL, Host
+from pubsubkit_contract.harness import Harness, Knob
+from pubsubkit_nats.testing import NatsServer
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+__all__ = ["NatsHarness"]
+
+_SOON = {
+    "connect_timeout": "1s",
+    "heartbeat": "200ms",
+    "ping_interval": "100ms",
+    "reconnect_wait": "20ms",
+    "request_timeout": "1s",
+}
+
+
+class NatsHarness(Harness):
+    """A server of its own in a temporary directory; of a server that runs already only the connection can be broken.
+
+    :param url: the server to use; empty to start one.
+    """
+
+    shortest_ack_wait = 0.1
+
+    def __init__(self, url: str = "") -> None:
+        super().__init__(url)
+        self._given = bool(url)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._server: NatsServer | None = None
+        self._version = "unknown"
+        hosts = BackendURL.parse(url).hosts if url else ()
+        self.knobs = frozenset({Knob.PROXY} if len(hosts) == 1 else ()) if url else frozenset(Knob)
+
+    @property
+    def name(self) -> str:
+        """Also before the server has an address."""
+        return "nats"
+
+    @property
+    def broker(self) -> str:
+        """The server's version."""
+        return f"nats-server {self._version}"
+
+    @property
+    def server(self) -> NatsServer:
+        """The server that this harness started."""
+        if self._server is None:
+            raise RuntimeError("the harness has no server of its own, or was not started")
+        return self._server
+
+    async def start(self) -> None:
+        """Start the server, and ask it for its version.
+
+        :raises FileNotFoundError: there is no ``nats-server`` binary; the message says how to get one.
+        """
+        if not self._given:
+            self._folder = tempfile.TemporaryDirectory(prefix="pubsubkit-nats-", ignore_cleanup_errors=True)
+            self._server = NatsServer(Path(self._folder.name))
+            await self._server.start()
+            self._url = self._server.url
+        self._version = await _version(self._url)
+
+    async def stop(self) -> None:
+        """End the server and delete its files."""
+        if self._server is not None:
+            self._server.resume()
+            await self._server.stop(crash=True)
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def private(self) -> NatsHarness:
+        """A harness with a server of its own."""
+        return NatsHarness()
+
+    async def go_down(self, *, crash: bool = False) -> None:
+        """End the server by SIGTERM or, with *crash*, by ``kill -9``."""
+        await self.server.stop(crash=crash)
+
+    async def come_up(self) -> None:
+        """Start it on the same port and store."""
+        await self.server.start()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.server.pause()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.server.resume()
+
+    def address(self) -> tuple[str, int]:
+        """Host and port; NATS's own port when the URL names none."""
+        host = BackendURL.parse(self.url()).hosts[0]
+        return host.name or "localhost", host.port or 4222
+
+    def url_at(self, host: str, port: int) -> str:
+        """The server at another address, with a client that pings often and gives up soon."""
+        url = BackendURL.parse(self.url())
+        query = (*((name, value) for name, value in url.query if name not in _SOON), *_SOON.items())
+        return replace(url, hosts=(Host(host, port),), query=query).reveal()
+
+
+async def _version(url: str) -> str:
+    async with connect(url) as backend:
+        return str(cast("Client", backend.native).connected_server_version)
