@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
+
+    from pubsubkit.driver import Capability
 
 ALL: dict[str, Saboteur] = {}
 
@@ -28,6 +30,8 @@ class Saboteur:
     replacement: Callable[..., Any]
     backend: str
     """``memory`` or ``nats``: what the cases run on."""
+    withheld: frozenset[Capability]
+    """What the harness withholds, for cases of honest absence."""
 
     @contextmanager
     def at_work(self) -> Generator[None]:
@@ -45,7 +49,7 @@ class Saboteur:
 
 
 def breaks(
-    owner: Any, attribute: str, *caught_by: str, backend: str = "memory"
+    owner: Any, attribute: str, *caught_by: str, backend: str = "memory", withheld: Iterable[Capability] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a saboteur: the function, called with the original and its arguments, takes the original's place.
 
@@ -62,6 +66,7 @@ def breaks(
             attribute=attribute,
             replacement=function,
             backend=backend,
+            withheld=frozenset(withheld),
         )
         return function
 

@@ -234,6 +234,8 @@ class Publisher(Closing):
         self._check_open()
         check_subject(subject)
         full = check_subject(self._full(subject))
+        if not full.isascii():
+            self._connection.require(Capability.UNICODE_SUBJECTS)
         await self._open()
         if not self._holds(full):
             # The stream may have been widened since it was opened.
