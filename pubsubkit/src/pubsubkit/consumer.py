@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, final
 from pubsubkit.closing import Closing
 from pubsubkit.driver import Capability, ConsumerSpec
 from pubsubkit.errors import ClosedError, ConflictError
+from pubsubkit.options import check_wait
 from pubsubkit.provision import check_filter_reaches, ensure_consumer, ensure_stream
 from pubsubkit.subscription import Subscription
 from pubsubkit.translate import translating
@@ -37,6 +38,7 @@ class Consumer(Closing):
         self.options = options
         self._connection = connection
         self._subscriptions: set[Subscription] = set()
+        self._draining = False
 
     async def __aenter__(self) -> Self:
         self.check_open()
@@ -51,6 +53,7 @@ class Consumer(Closing):
             Capability.DURABLE: bool(options.consumer_name),
             Capability.MAX_DELIVER: options.max_deliver is not None,
             Capability.NAK_DELAY: any(options.backoff),
+            Capability.UNICODE_SUBJECTS: not options.filter_subject.isascii(),
             Capability.WILDCARDS: "*" in options.filter_subject or ">" in options.filter_subject,
         }
         for capability, wanted in asked.items():
@@ -73,8 +76,22 @@ class Consumer(Closing):
     def check_open(self) -> None:
         """Raise :class:`ClosedError` when the consumer or its backend is closed."""
         self._connection.check_open()
-        if self.closed:
+        if self.closed or self._draining:
             raise ClosedError("the consumer is closed")
+
+    async def drain(self, timeout: float = 30.0) -> None:
+        """Stop gracefully: drain all subscriptions at the same time (:meth:`Subscription.drain`), then close.
+
+        New subscriptions are refused from the start.  Cancelling it leaves the subscriptions as a cancelled drain of
+        their own would, to be closed by :meth:`aclose`.
+
+        :param timeout: seconds to wait for verdicts.
+        :raises InvalidArgumentError: *timeout* is no number from 0 to 1e9.
+        """
+        check_wait("timeout", timeout)
+        self._draining = True
+        await asyncio.gather(*(subscription.drain(timeout) for subscription in self.subscriptions))
+        await self.aclose()
 
     async def provision(self) -> ConsumerSpec:
         """Create what is missing on the broker and return the consumer to join."""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     import pluggy
 
-__all__ = ["Hooks", "load_hooks"]
+    from pubsubkit.driver import Delivery, Verdict
+
+__all__ = ["Hooks", "load_hooks", "report_received", "report_settled"]
 
 logger = logging.getLogger("pubsubkit.hooks")
 
@@ -45,6 +47,32 @@ class Hooks:
             found = _implementations(manager, name) if manager else ()
             call = _merge_headers if name == "before_send" else _notify
             setattr(self, name, partial(call, found) if found else None)
+
+
+def report_received(hook: Callable[..., None], delivery: Delivery) -> None:
+    """Tell that a message is handed to the application."""
+    meta = delivery.metadata
+    hook(
+        stream=meta.stream,
+        subject=delivery.subject,
+        consumer=meta.consumer,
+        size=len(delivery.data),
+        num_delivered=meta.num_delivered,
+        headers=dict(delivery.headers),
+    )
+
+
+def report_settled(hook: Callable[..., None], delivery: Delivery, verdict: Verdict, error: Exception | None) -> None:
+    """Tell a verdict of the application, and the error when it did not reach the broker."""
+    meta = delivery.metadata
+    hook(
+        stream=meta.stream,
+        subject=delivery.subject,
+        consumer=meta.consumer,
+        verdict=verdict,
+        num_delivered=meta.num_delivered,
+        error=error,
+    )
 
 
 def load_hooks(plugins: Iterable[object] = ()) -> Hooks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,14 +21,15 @@ class Ledger:
     :param ack_wait: seconds after which a message without a verdict is somebody else's.
     """
 
-    __slots__ = ("_ack_wait", "_changed", "_held", "_prune_at", "under_way", "watched")
+    __slots__ = ("_changed", "_closed", "_held", "_prune_at", "ack_wait", "under_way", "watched")
 
     def __init__(self, ack_wait: float) -> None:
         self.under_way = 0
         """How many verdicts are on their way to the broker."""
         self.watched = False
         """Whether somebody waits for verdicts, so that :meth:`wake` is to be called after each."""
-        self._ack_wait = ack_wait
+        self.ack_wait = ack_wait
+        self._closed = False
         self._held: dict[object, Message] = {}
         self._prune_at = _PRUNE
         self._changed = asyncio.Event()
@@ -57,6 +59,23 @@ class Ledger:
         """Let those who wait look again."""
         self._changed.set()
 
+    def close(self) -> None:
+        """End every wait of :meth:`settled`."""
+        self._closed = True
+        self.wake()
+
+    async def settled(self, until: float) -> None:
+        """Return when no message waits for a verdict: each has one, or its ``ack_wait`` has run out.
+
+        :param until: the reading of ``time.monotonic`` at which to return in any case.
+        """
+        self.watched = True
+        while not self._closed and (left := self._due(until) - time.monotonic()) > 0:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+
     async def quiet(self) -> None:
         """Return when no verdict is under way."""
         self.watched = True
@@ -64,7 +83,14 @@ class Ledger:
             self._changed.clear()
             await self._changed.wait()
 
+    def _due(self, until: float) -> float:
+        """When to look again at the latest: 0 when nothing is waited for."""
+        if self.under_way:
+            return until
+        leased = [message.leased for message in self._held.values() if not message.settled]
+        return min(until, max(leased) + self.ack_wait) if leased else 0.0
+
     def _leased(self) -> list[Message]:
         """The messages without a verdict whose ``ack_wait`` has not run out: the others are somebody else's by now."""
-        oldest = time.monotonic() - self._ack_wait
+        oldest = time.monotonic() - self.ack_wait
         return [message for message in self._held.values() if message.leased > oldest and not message.settled]

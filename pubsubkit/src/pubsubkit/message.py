@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol, final
 
 from pubsubkit.driver import Capability, MessageMetadata, Settlement, Verdict
-from pubsubkit.errors import InvalidArgumentError
-from pubsubkit.options import LONGEST_SECONDS
+from pubsubkit.options import check_wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,8 +113,7 @@ class Message:
 
         :raises InvalidArgumentError: *seconds* is no number from 0 to 1e9.
         """
-        if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_SECONDS:
-            raise InvalidArgumentError(f"delay {seconds!r}: expected seconds from 0 to {LONGEST_SECONDS:g}")
+        check_wait("delay", seconds)
         self._subscription.require(Capability.NAK_DELAY if seconds else Capability.NAK)
         return await self._settle(Settlement(Verdict.NAK, delay=seconds))
 

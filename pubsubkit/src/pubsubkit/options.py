@@ -30,6 +30,7 @@ __all__ = [
     "Storage",
     "StreamOptions",
     "check_names",
+    "check_wait",
 ]
 
 DeliverFrom = Literal["all", "new", "last"] | int | datetime
@@ -105,6 +106,15 @@ def check_names(**names: str) -> None:
         problems.name(field, name)
     if problems.found:
         raise InvalidArgumentError("; ".join(problems.found))
+
+
+def check_wait(name: str, seconds: float) -> None:
+    """Check a time to wait, of which 0 is one.
+
+    :raises InvalidArgumentError: *seconds* is no number from 0 to :data:`LONGEST_SECONDS`.
+    """
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_SECONDS:
+        raise InvalidArgumentError(f"{name} {seconds!r}: expected seconds from 0 to {LONGEST_SECONDS:g}")
 
 
 def _number(value: object) -> TypeGuard[float]:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, final
 
 from pubsubkit.closing import Closing
-from pubsubkit.driver import Verdict
+from pubsubkit.driver import Capability, Settlement, Verdict
 from pubsubkit.errors import ClosedError, PubSubError
+from pubsubkit.hooks import report_received, report_settled
 from pubsubkit.ledger import Ledger
 from pubsubkit.message import Message
+from pubsubkit.options import check_wait
 from pubsubkit.redaction import redact
 from pubsubkit.translate import portable, translating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pubsubkit.connection import Connection
-    from pubsubkit.driver import Capability, ConsumerSpec, Delivery, DriverSubscription, Settlement
+    from pubsubkit.driver import ConsumerSpec, DriverSubscription
     from pubsubkit.options import ConsumerOptions
 
 __all__ = ["Subscription"]
@@ -27,6 +30,7 @@ __all__ = ["Subscription"]
 logger = logging.getLogger("pubsubkit.consumer")
 
 _CLOSE_SECONDS = 10.0
+_GIVE_BACK = Settlement(Verdict.NAK)
 
 
 class Group(Protocol):
@@ -56,7 +60,8 @@ class Subscription(Closing):
     subscription: each message goes to one of them.
 
     Iterating raises :class:`NotFoundError` when the consumer or stream was deleted, :class:`PermissionDeniedError`
-    and :class:`TransientError`; a lost connection is waited out, and only :meth:`aclose` ends the iteration.
+    and :class:`TransientError`; a lost connection is waited out, and only :meth:`drain` and :meth:`aclose` end the
+    iteration.
     Cancelling ``anext()``, or letting ``asyncio.timeout`` do it, loses no message.
     """
 
@@ -64,10 +69,12 @@ class Subscription(Closing):
         super().__init__()
         self.options = consumer.options
         self._connection = connection
+        self._hooks = connection.hooks
         self._consumer = consumer
         self._spec: ConsumerSpec | None = None
         self._inner: DriverSubscription | None = None
         self._opening = asyncio.Lock()
+        self._stopping: asyncio.Future[None] | None = None
         self._ledger = Ledger(self.options.ack_wait)
 
     async def __aenter__(self) -> Self:
@@ -78,7 +85,7 @@ class Subscription(Closing):
         return self
 
     async def __anext__(self) -> Message:
-        if self.closed:
+        if self._close_begun or self._stopping is not None:
             raise StopAsyncIteration
         try:
             inner = self._inner or await self._open()
@@ -96,9 +103,34 @@ class Subscription(Closing):
             raise StopAsyncIteration
         message = Message(delivery, self)
         self._ledger.add(message)
-        if self._connection.hooks.received is not None:
-            self._notify_received(delivery)
+        if self._hooks.received is not None:
+            report_received(self._hooks.received, delivery)
         return message
+
+    async def drain(self, timeout: float = 30.0) -> None:
+        """Stop gracefully: end the iteration, wait for the verdicts of the handlers, then close as :meth:`aclose` does.
+
+        Messages that nobody has seen go back to the broker at once.  Those that were handed out can be settled, and
+        prolonged by ``in_progress()``, until the last one has its verdict or *timeout* is over; what has none by then
+        is given back and comes again, and later verdicts return False.  A message whose ``ack_wait`` ran out is not
+        waited for.  No handler is cancelled.  When this returns, all verdicts have reached the broker.
+
+        May be called again, also concurrently; :meth:`aclose` ends the wait at once.  Cancelling it leaves the
+        iteration ended and verdicts possible until the next call of either.  Before it is entered it is just closed.
+
+        :param timeout: seconds to wait for verdicts.  Closing takes its own time: a broker that is gone or silent is
+            not waited for longer than some seconds, and is a warning in the log.
+        :raises InvalidArgumentError: *timeout* is no number from 0 to 1e9.
+        """
+        check_wait("timeout", timeout)
+        until = time.monotonic() + timeout
+        if self._inner is not None and not self.closed:
+            if self._stopping is None:
+                stop = self._bounded(partial(self._inner.aclose, ()), "stopped")
+                self._stopping = asyncio.ensure_future(stop)
+            await asyncio.wait([self._stopping])
+            await self._ledger.settled(until)
+        await self.aclose()
 
     @property
     def entered(self) -> bool:
@@ -108,7 +140,8 @@ class Subscription(Closing):
     @property
     def consuming(self) -> bool:
         """Whether, as far as this side can tell, the broker is serving this subscription."""
-        return not self.closed and self._inner is not None and self._inner.consuming
+        ended = self.closed or self._stopping is not None
+        return not ended and self._inner is not None and self._inner.consuming
 
     def require(self, capability: Capability) -> None:
         """Raise :class:`UnsupportedError` when the backend does not have *capability*."""
@@ -133,8 +166,8 @@ class Subscription(Closing):
                 message.leased = time.monotonic()
             else:
                 ledger.remove(message)
-        if self._connection.hooks.settled is not None:
-            self._notify_settled(delivery, settlement.verdict, failure)
+        if self._hooks.settled is not None:
+            report_settled(self._hooks.settled, delivery, settlement.verdict, failure)
         if failure is not None:
             raise failure
 
@@ -144,6 +177,7 @@ class Subscription(Closing):
                 self._check_open()
                 self._consumer.check_open()
                 self._spec = await self._consumer.provision()
+                self._ledger.ack_wait = self._spec.ack_wait
                 try:
                     self._inner = await self._join(self._spec)
                 except BaseException:
@@ -166,51 +200,43 @@ class Subscription(Closing):
 
     async def _close(self) -> None:
         """Wait for verdicts under way, then give back what has none."""
+        self._ledger.close()
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._ledger.quiet()
-                async with self._opening:
-                    await self._leave()
-        except Exception as error:  # noqa: BLE001 - the broker is gone; its ack_wait gives the messages back
-            name = f"{self.options.stream_name}/{self.options.consumer_name or 'ephemeral'}"
-            text = redact(str(error)) or type(error).__name__
-            logger.warning("subscription %s closed without the broker: %s", name, text)
+            await self._bounded(self._finish, "closed")
+            await self._bounded(self._remove_ephemeral, "left its consumer")
         finally:
             self._ledger.seal()
             self._consumer.discard(self)
 
-    async def _leave(self) -> None:
+    async def _bounded(self, work: Callable[[], Awaitable[None]], done: str) -> None:
         try:
-            if self._inner is not None:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await work()
+        except Exception as error:  # noqa: BLE001 - the broker is gone; its ack_wait gives the messages back
+            name = f"{self.options.stream_name}/{self.options.consumer_name or 'ephemeral'}"
+            text = redact(str(error)) or type(error).__name__
+            logger.warning("subscription %s %s without the broker: %s", name, done, text)
+
+    async def _finish(self) -> None:
+        await self._ledger.quiet()
+        async with self._opening:
+            if self._stopping is not None:
+                await asyncio.wait([self._stopping])
+                await self._give_back()
+            elif self._inner is not None:
                 # Nothing is awaited between the two: receive gives out nothing once the driver's aclose has begun.
                 held = self._ledger.seal()
                 await self._inner.aclose([message.delivery for message in held])
-        finally:
-            await self._remove_ephemeral()
+
+    async def _give_back(self) -> None:
+        """After a drain the driver's part is closed already; the answer to its ping comes behind all verdicts."""
+        driver, held = self._connection.driver, self._ledger.seal()
+        if Capability.NAK in driver.capabilities:
+            for message in held:
+                await message.delivery.settle(_GIVE_BACK)
+        await driver.ping()
 
     async def _remove_ephemeral(self) -> None:
         spec, self._spec = self._spec, None
         if spec is not None and not spec.durable:
             await self._connection.driver.delete_consumer(spec.stream, spec.name)
-
-    def _notify_received(self, delivery: Delivery) -> None:
-        meta = delivery.metadata
-        self._connection.hooks.received(  # type: ignore[misc]
-            stream=meta.stream,
-            subject=delivery.subject,
-            consumer=meta.consumer,
-            size=len(delivery.data),
-            num_delivered=meta.num_delivered,
-            headers=dict(delivery.headers),
-        )
-
-    def _notify_settled(self, delivery: Delivery, verdict: Verdict, error: PubSubError | None) -> None:
-        meta = delivery.metadata
-        self._connection.hooks.settled(  # type: ignore[misc]
-            stream=meta.stream,
-            subject=delivery.subject,
-            consumer=meta.consumer,
-            verdict=verdict,
-            num_delivered=meta.num_delivered,
-            error=error,
-        )
