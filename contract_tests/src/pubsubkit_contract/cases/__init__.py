@@ -5,10 +5,27 @@ from __future__ import annotations
 from pubsubkit_contract.cases.acknowledgement import AcknowledgementCases
 from pubsubkit_contract.cases.delivery import DeliveryCases
 from pubsubkit_contract.cases.durability import DurabilityCases
+from pubsubkit_contract.cases.fanout import FanoutCases
+from pubsubkit_contract.cases.headers import HeaderCases
+from pubsubkit_contract.cases.metadata import MetadataCases
 from pubsubkit_contract.cases.ordering import OrderingCases
+from pubsubkit_contract.cases.payload import PayloadCases
+from pubsubkit_contract.cases.sharing import SharingCases
 from pubsubkit_contract.cases.starting import StartingCases
 from pubsubkit_contract.cases.subjects import SubjectCases
 
 __all__ = ["GROUPS"]
 
-GROUPS = (DeliveryCases, SubjectCases, OrderingCases, AcknowledgementCases, DurabilityCases, StartingCases)
+GROUPS = (
+    DeliveryCases,
+    SubjectCases,
+    OrderingCases,
+    AcknowledgementCases,
+    DurabilityCases,
+    StartingCases,
+    SharingCases,
+    FanoutCases,
+    PayloadCases,
+    HeaderCases,
+    MetadataCases,
+)
