@@ -297,3 +297,14 @@ async def test_jetstream_away_for_a_moment_is_transient(server: NatsServer):
         backend._driver._link.options.__dict__["domain"] = "elsewhere"
         with pytest.raises(TransientError, match="at the moment"):
             await backend.stream_info("s")
+
+
+async def test_a_ping_into_a_connection_that_is_just_being_lost_is_no_sign_of_life(proxy: Proxy):
+    """nats-py's flush returns at once, as if the server had answered, when its read loop has just ended."""
+    async with connect(proxy.url + QUICK) as backend:
+        for turns in range(20):
+            proxy.cut()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert not (await backend.health()).connected
+            await until(lambda turns=turns: native(backend).stats["reconnects"] == turns + 1)

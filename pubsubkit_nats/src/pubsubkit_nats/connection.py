@@ -116,9 +116,9 @@ class Connection:
         :raises TransientError: not connected, where nats-py's ``flush`` would return at once; or the connection was
             lost meanwhile.
         """
-        if not self.up:
-            raise TransientError(f"not connected: {self.client.last_error or 'the connection was lost'}")
+        self._require_up()
         await self._until_lost(self._undisturbed_task(self.client.flush(_NEVER)))
+        self._require_up()  # when the connection was lost just before it, flush has returned at once
 
     async def request(self, subject: str, payload: bytes) -> Msg:
         """Send a request and return the answer.
@@ -196,6 +196,10 @@ class Connection:
         self._first = FirstConnection(self.client, {**arguments, **callbacks})
         await self._first.establish(self.options.connect_timeout)
         self._first = None
+
+    def _require_up(self) -> None:
+        if not self.up:
+            raise TransientError(f"not connected: {self.client.last_error or 'the connection was lost'}")
 
     def _undisturbed_task(self, work: Coroutine[Any, Any, object]) -> asyncio.Future[object]:
         """Start something that waits for a PONG, and which nobody must cancel.
