@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pubsubkit_contract.harness import load_harness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
     from pubsubkit.driver import Capability
+    from pubsubkit_contract.harness import Harness
 
 ALL: dict[str, Saboteur] = {}
+IN_CHILD = "PUBSUBKIT_SABOTEUR"
+"""The environment variable that tells a child process of the suite of its saboteur: ``module:name``."""
+
+_HARNESSES = {
+    "memory": "pubsubkit_memory.testing:MemoryHarness",
+    "nats": "pubsubkit_nats.testing:NatsHarness",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +45,20 @@ class Saboteur:
     withheld: frozenset[Capability]
     """What the harness withholds, for cases of honest absence."""
 
+    def harness(self) -> Harness:
+        """A new harness for its cases, whose child processes import what puts the saboteur to work there."""
+        harness = load_harness(_HARNESSES[self.backend])
+        harness.withheld = self.withheld
+        harness.imports = ("saboteurs.in_child",)
+        return harness
+
     @contextmanager
     def at_work(self) -> Generator[None]:
-        """Replace the attribute, for the block."""
+        """Replace the attribute, for the block; also in child processes, see :meth:`harness`."""
+        with _environment({IN_CHILD: f"{self.replacement.__module__}:{self.name}", "PYTHONPATH": _path()}):
+            yield from self._replaced()
+
+    def _replaced(self) -> Generator[None]:
         original = inspect.getattr_static(self.owner, self.attribute)
         inherited = isinstance(self.owner, type) and self.attribute not in vars(self.owner)
         setattr(self.owner, self.attribute, _replaced(original, self.replacement))
@@ -71,6 +94,26 @@ def breaks(
         return function
 
     return declare
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Generator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _path() -> str:
+    """Where a child process finds this package."""
+    here = str(Path(__file__).parents[1])
+    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
 
 
 def _replaced(original: Any, replacement: Callable[..., Any]) -> Any:
