@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import socket
+import struct
 import time
 import warnings
 
 import pytest
 
 from pubsubkit_contract.proxy import Proxy
+from pubsubkit_contract.relay import Relay
 
 DEADLINE = 10
 
@@ -19,9 +21,10 @@ class Echo:
     def __init__(self):
         self.received = bytearray()
         self.heard = asyncio.Event()
-        self.ended = asyncio.Event()
+        self.changed = asyncio.Event()
         self.open = 0
         self.accepted = 0
+        self.writers = set()
         self.reading = asyncio.Event()
         self.reading.set()
 
@@ -37,6 +40,8 @@ class Echo:
     async def serve(self, reader, writer):
         self.open += 1
         self.accepted += 1
+        self.writers.add(writer)
+        self.changed.set()
         try:
             await self.reading.wait()
             while chunk := await reader.read(65536):
@@ -49,15 +54,21 @@ class Echo:
             pass
         finally:
             self.open -= 1
-            self.ended.set()
+            self.changed.set()
             writer.close()
+
+    def abort(self):
+        """Reset every connection."""
+        for writer in self.writers:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
 
     async def down_to(self, count: int):
         """Wait until *count* connections are open."""
         async with asyncio.timeout(DEADLINE):
             while self.open != count:
-                self.ended.clear()
-                await self.ended.wait()
+                self.changed.clear()
+                await self.changed.wait()
 
     async def until(self, data: bytes):
         """Wait until all of *data* has been received."""
@@ -193,6 +204,36 @@ async def test_refuse_and_accept(connect, proxy):
     assert proxy.port == port
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_refuse_while_connecting(proxy, turns):
+    """A connection that is being accepted when the proxy begins to refuse is closed, however far it got."""
+    with socket.create_connection((proxy.host, proxy.port), timeout=DEADLINE) as client:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await proxy.refuse()
+        with pytest.raises(ConnectionResetError):
+            await asyncio.to_thread(client.recv, 1)
+    assert proxy.connections == 0
+
+
+async def test_cut_when_a_connection_fails(connect, proxy, monkeypatch):
+    """A connection that fails just when it is cut ends like any other, muted or not."""
+    write = Relay._write
+
+    async def fail(*arguments, **options):
+        try:
+            await write(*arguments, **options)
+        except asyncio.CancelledError:
+            raise ConnectionResetError from None
+
+    monkeypatch.setattr(Relay, "_write", fail)
+    client = await connect()
+    await client.ask(b"x")
+    proxy.mute()
+    await asyncio.wait_for(proxy.cut(), DEADLINE)
+    await client.hears_a_reset()
+
+
 async def test_port_is_reserved_while_refusing(proxy):
     """Nobody else gets the port while it is refused."""
     await proxy.refuse()
@@ -240,6 +281,21 @@ async def test_blackhole_hides_the_death_of_the_broker(connect, proxy, echo):
     await stranger.hears_a_reset()
 
 
+async def test_blackhole_hides_a_failed_write(connect, proxy, echo):
+    """A write to the broker that fails behind a partition is not seen before it ends."""
+    client = await connect()
+    echo.reading.clear()
+    client.send(bytes(48 << 20))
+    await echo.down_to(1)
+    await silence(client)
+    proxy.blackhole()
+    echo.abort()
+    echo.reading.set()
+    await silence(client)
+    proxy.flow()
+    await client.hears_a_reset()
+
+
 async def test_blackhole_can_be_cut(connect, proxy):
     """cut() works on silent connections too."""
     client = await connect()
@@ -284,6 +340,20 @@ async def test_mute_hides_the_end(connect, proxy, echo):
     await client.hears_a_reset()
 
 
+async def test_mute_hides_the_death_of_the_broker(connect, proxy, echo):
+    """Nor does a muted client hear that the broker is gone, when it says something."""
+    client = await connect()
+    await client.ask(b"x")
+    proxy.mute()
+    echo.abort()
+    await echo.down_to(0)
+    for _ in range(3):
+        client.send(b"anyone?")
+        await silence(client)
+    proxy.flow()
+    await client.hears_a_reset()
+
+
 async def test_never_a_byte_behind_a_hole(connect, proxy, echo):
     """A client that lost bytes gets none of those that followed, whenever the knob is turned back."""
     client, got = await connect(), bytearray()
@@ -308,6 +378,15 @@ async def test_never_a_byte_behind_a_hole(connect, proxy, echo):
     await asyncio.wait_for(listening, DEADLINE)
     assert bytes(echo.received[len(b"before") :]).startswith(got)
     assert b"50," not in got
+
+
+async def test_reset_of_the_broker(connect, proxy, echo):
+    """A connection that the broker resets is reset."""
+    client = await connect()
+    await client.ask(b"x")
+    echo.abort()
+    await client.hears_a_reset()
+    await drained(proxy)
 
 
 async def test_reset_of_a_client(connect, proxy, echo):
@@ -376,6 +455,18 @@ async def test_back_pressure(connect, proxy, echo, late):
     await silence(client)
     assert client.writer.transport.get_write_buffer_size() > size // 2
     proxy.flow()
+    assert await client.read(size) == bytes(size)
+
+
+async def test_back_pressure_of_a_slow_broker(connect, proxy, echo):
+    """A sender waits for a broker that does not read."""
+    client, size = await connect(), 48 << 20
+    echo.reading.clear()
+    client.send(bytes(size))
+    await echo.down_to(1)
+    await silence(client)
+    assert client.writer.transport.get_write_buffer_size() > size // 2
+    echo.reading.set()
     assert await client.read(size) == bytes(size)
 
 
