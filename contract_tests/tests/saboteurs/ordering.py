@@ -49,12 +49,6 @@ def shows_each_consumer_another_order(original, self, message):
     return receipt
 
 
-@breaks(Consumer, "_in_flight", "ord.strict_single")
-def forgets_the_delayed_in_the_limit(original, self):
-    """A delayed message does not count toward max_in_flight, so the next one overtakes it."""
-    return len(self._leases) + len(self._ready)
-
-
 @breaks(Consumer, "take", "ord.strict_single")
 def prefers_new_messages(original, self):
     """A message that was nak'ed waits until all others were delivered."""

@@ -199,7 +199,7 @@ async def stores_again_after_a_failure(original, self, messages, timeout):
     return await original(self, messages, timeout)
 
 
-@breaks(Publisher, "flush", "core.publish_soon")
+@breaks(Publisher, "flush", "core.flush")
 async def flushes_nothing(original, self):
     """Flushing returns at once."""
 

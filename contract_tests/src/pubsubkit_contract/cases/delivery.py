@@ -170,17 +170,24 @@ class DeliveryCases(Cases):
 
     @case("core.publish_soon", why="Mixing the ways to publish must not change the order of one publisher.")
     async def test_publish_soon(self, kit: Kit) -> None:
-        """publish_soon keeps the order with publish, and flush waits for all of it."""
+        """The order of publish_soon and publish among each other is that of the calls."""
         subscription = await kit.subscription()
         publisher = await kit.publisher(window=5)
         futures = [await publisher.publish_soon(kit.subject("x"), b"%d" % number) for number in range(20)]
         last = await publisher.publish(kit.subject("x"), b"20")
-        await publisher.flush()
-        assert all(future.done() for future in futures)
         sequences = [(await future).sequence for future in futures] + [last.sequence]
         assert sequences == sorted(set(sequences))
         got = await kit.read(subscription, 21)
         assert sorted(payloads(got), key=int) == [b"%d" % number for number in range(21)]
+
+    @case("core.flush", why="flush() is where a producer makes sure before it reports success.")
+    async def test_flush(self, kit: Kit) -> None:
+        """When flush returns, every message of publish_soon is stored and its future has the receipt."""
+        publisher = await kit.publisher()
+        futures = [await publisher.publish_soon(kit.subject("x"), b"%d" % number) for number in range(40)]
+        await publisher.flush()
+        assert all(future.done() for future in futures)
+        assert (await kit.stream_info()).messages == 40
 
     @case(
         "core.many_async",
