@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pubsubkit import UnsupportedError
 from pubsubkit import publisher as portable_publisher
+from pubsubkit.driver import Capability
 from pubsubkit.publisher import Publisher
 from pubsubkit_memory.delivery import MemoryDelivery
 from pubsubkit_memory.driver import MemoryDriver
@@ -133,7 +134,7 @@ def redelivers_without_headers(original, self):
     return original(self) if self.num_delivered < 3 else {}
 
 
-@breaks(Publisher, "_headers", "hdr.unsupported")
+@breaks(Publisher, "_headers", "hdr.unsupported", withheld={Capability.HEADERS})
 def drops_headers_that_are_not_supported(original, self, subject, headers):
     """Where the backend has no headers they are dropped silently."""
     try:

@@ -6,10 +6,15 @@ from pubsubkit_contract.cases.acknowledgement import AcknowledgementCases
 from pubsubkit_contract.cases.delivery import DeliveryCases
 from pubsubkit_contract.cases.durability import DurabilityCases
 from pubsubkit_contract.cases.fanout import FanoutCases
+from pubsubkit_contract.cases.faults import FaultCases
 from pubsubkit_contract.cases.headers import HeaderCases
+from pubsubkit_contract.cases.interruptions import InterruptionCases
+from pubsubkit_contract.cases.maxdeliver import MaxDeliverCases
 from pubsubkit_contract.cases.metadata import MetadataCases
 from pubsubkit_contract.cases.ordering import OrderingCases
+from pubsubkit_contract.cases.outages import OutageCases
 from pubsubkit_contract.cases.payload import PayloadCases
+from pubsubkit_contract.cases.redelivery import RedeliveryCases
 from pubsubkit_contract.cases.sharing import SharingCases
 from pubsubkit_contract.cases.starting import StartingCases
 from pubsubkit_contract.cases.subjects import SubjectCases
@@ -28,4 +33,9 @@ GROUPS = (
     PayloadCases,
     HeaderCases,
     MetadataCases,
+    FaultCases,
+    InterruptionCases,
+    OutageCases,
+    RedeliveryCases,
+    MaxDeliverCases,
 )

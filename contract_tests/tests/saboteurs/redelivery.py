@@ -1,0 +1,215 @@
+"""Broken ways to deliver again and to count."""
+
+import asyncio
+import math
+from collections import Counter
+
+from pubsubkit.connection import Connection
+from pubsubkit.driver import Capability
+from pubsubkit_memory.consumer import Consumer
+from pubsubkit_memory.delivery import MemoryDelivery
+from pubsubkit_memory.subscription import MemorySubscription
+from pubsubkit_nats.manager import StreamManager
+from saboteurs.saboteur import breaks
+
+
+@breaks(Consumer, "_expire_leases", "redel.ack_wait", "redel.repeat", "redel.all", "redel.other_member")
+def never_redelivers(original, self):
+    """A message without a verdict does not come back."""
+
+
+@breaks(Consumer, "_configure", "redel.ack_wait", "redel.each_its_own")
+def redelivers_too_early(original, self):
+    """A lease runs out after half of ack_wait."""
+    original(self)
+    self._ack_wait /= 2
+
+
+@breaks(Consumer, "_lease", "redel.ack_wait")
+def hurries_the_second_time(original, self, message, count):
+    """From the second delivery on a lease is shorter."""
+    delivery = original(self, message, count)
+    if count > 1:
+        delivery.leased_at -= self._ack_wait * 0.7
+        self._timers.at(delivery.leased_at + self._ack_wait, self._expire_leases)
+    return delivery
+
+
+@breaks(Consumer, "_expire_leases", "redel.each_its_own")
+def has_one_clock_for_all(original, self):
+    """When the oldest lease runs out all of them do."""
+    for delivery in tuple(self._leases.values()):
+        delivery.leased_at = -math.inf
+    original(self)
+
+
+@breaks(Consumer, "finish", "redel.repeat")
+def takes_no_late_ack(original, self, sequence):
+    """An ack of the fourth or a later delivery is ignored."""
+    lease = self._leases.get(sequence)
+    if lease is None or lease.num_delivered < 4:
+        original(self, sequence)
+
+
+@breaks(Consumer, "_expire_leases", "redel.all")
+def redelivers_fifty_at_most(original, self):
+    """Of many messages whose leases ran out at once only fifty come back."""
+    before = set(self._ready)
+    original(self)
+    for sequence in list(set(self._ready) - before)[50:]:
+        del self._ready[sequence]
+
+
+@breaks(Consumer, "_expire_leases", "redel.backlog_unaffected")
+def loses_the_next_one(original, self):
+    """When a lease runs out the message that would have been delivered next is skipped."""
+    leased = len(self._leases)
+    original(self)
+    if len(self._leases) < leased and self._pending:
+        self._pending.popleft()
+
+
+@breaks(Consumer, "_expire_leases", "redel.backlog_unaffected")
+def begins_again_from_what_was_left(original, self):
+    """When a lease runs out everything that follows is delivered once more, acked or not."""
+    before = set(self._ready)
+    original(self)
+    again = set(self._ready) - before
+    if again and self._pending:
+        self._pending.extendleft(reversed(range(min(again) + 1, self._position + 1)))
+
+
+@breaks(MemorySubscription, "receive", "redel.other_member")
+async def redelivers_to_the_same_member(original, self):
+    """A message comes back only to the member that had it, also when that one asks for nothing."""
+    seen = self.__dict__.setdefault("seen", set())
+    while True:
+        delivery = await original(self)
+        if delivery is None:
+            return None
+        if delivery.num_delivered == 1 or delivery.key in seen or not self._consumer.spec.durable:
+            seen.add(delivery.key)
+            return delivery
+        if self._consumer.spec.ack_wait > 1:
+            return delivery
+
+
+@breaks(Consumer, "_lease", "redel.counts", "redel.count_fresh", "redel.count_kept")
+def never_counts(original, self, message, count):
+    """Every delivery says that it is the first."""
+    return original(self, message, 1)
+
+
+@breaks(Consumer, "_expire_leases", "redel.counts")
+def counts_to_three(original, self):
+    """A lease that runs out is not counted from the third delivery on."""
+    original(self)
+    for sequence, count in self._ready.items():
+        if count == 3:
+            self._ready[sequence] = 2
+
+
+_highest: Counter[int] = Counter()
+
+
+@breaks(MemoryDelivery, "metadata", "redel.count_fresh")
+def counts_for_all_messages(original, self):
+    """The count of a delivery is the highest that any message of the consumer has reached."""
+    found = original(self)
+    _highest[id(self._owner)] = max(_highest[id(self._owner)], found.num_delivered)
+    return found._replace(num_delivered=_highest[id(self._owner)])
+
+
+@breaks(MemorySubscription, "receive", "redel.count_kept")
+async def begins_to_count_anew(original, self):
+    """Each member counts for itself."""
+    delivery = await original(self)
+    if delivery is not None and self._consumer.spec.max_deliver is None:
+        counts = self.__dict__.setdefault("counts", Counter())
+        counts[delivery.key] += 1
+        delivery.num_delivered = counts[delivery.key]
+    return delivery
+
+
+_deliveries: Counter[tuple[str, int]] = Counter()
+
+
+@breaks(Consumer, "_lease", "redel.count_own")
+def counts_for_all_consumers(original, self, message, count):
+    """A consumer called other counts the deliveries of all others too."""
+    _deliveries[self.spec.stream, message.sequence] += 1
+    delivery = original(self, message, count)
+    if self.spec.name == "other":
+        delivery.num_delivered = _deliveries[self.spec.stream, message.sequence]
+    return delivery
+
+
+@breaks(Consumer, "_configure", "redel.max_deliver", "redel.max_deliver_nak", "redel.max_deliver_frees")
+def ignores_max_deliver(original, self):
+    """A message is tried for ever."""
+    original(self)
+    self._max_deliver = math.inf
+
+
+def _once_more(original, self, *arguments):
+    before = self._max_deliver
+    self._max_deliver = before + (before > 2)
+    try:
+        original(self, *arguments)
+    finally:
+        self._max_deliver = before
+
+
+@breaks(Consumer, "_expire_leases", "redel.max_deliver")
+def tries_once_more_after_a_timeout(original, self):
+    """After a lease that ran out max_deliver is one more."""
+    _once_more(original, self)
+
+
+@breaks(Consumer, "give_back", "redel.max_deliver_nak")
+def tries_once_more_after_a_nak(original, self, delivery, delay):
+    """After a nak max_deliver is one more."""
+    _once_more(original, self, delivery, delay)
+
+
+@breaks(Consumer, "give_back", "redel.max_deliver_delay")
+def tries_again_after_a_delay(original, self, delivery, delay):
+    """A nak with a delay is not held against max_deliver."""
+    if not delay:
+        original(self, delivery, delay)
+        return
+    del self._leases[delivery.key]
+
+    def again():
+        self._ready[delivery.key] = delivery.num_delivered
+        self.wake()
+
+    asyncio.get_running_loop().call_later(delay, again)
+
+
+@breaks(Consumer, "_requeue", "redel.max_deliver_frees")
+def keeps_the_place_of_what_it_gave_up(original, self, sequence, count):
+    """A message that was given up counts as in flight for ever."""
+    original(self, sequence, count)
+    if count >= self._max_deliver:
+        self._delayed[sequence] = self._timers.at(math.inf, list)
+
+
+@breaks(Consumer, "_requeue", "redel.max_deliver_others")
+def deletes_what_it_gave_up(original, self, sequence, count):
+    """A message that one consumer gave up is gone from the stream."""
+    original(self, sequence, count)
+    if count >= self._max_deliver:
+        self._log.stored.pop(sequence, None)
+
+
+@breaks(StreamManager, "allow_deliveries", "redel.unseen_not_spent", backend="nats")
+async def spends_tries_on_unseen_messages(original, self, spec, count):
+    """Messages that are given back unseen have used up a delivery."""
+
+
+@breaks(Connection, "require", "redel.unsupported_max_deliver", withheld={Capability.MAX_DELIVER})
+def ignores_max_deliver_where_there_is_none(original, self, capability):
+    """Where the backend has no max_deliver it is dropped silently."""
+    if capability is not Capability.MAX_DELIVER:
+        original(self, capability)
