@@ -49,12 +49,12 @@ class DurabilityCases(Cases):
         """The position is there for another connection when the one that made it is closed."""
         before = await kit.connect()
         first = await kit.subscription(backend=before)
-        await kit.publish(b"1", b"2", b"3", b"4")
-        done = payloads(await kit.read(first, 2))
+        await kit.publish(b"1", b"2", b"3")
+        done = payloads(await kit.read(first, 1))
         await before.aclose()
         after = await kit.connect()
         rest = payloads(await kit.read(await kit.subscription(backend=after), 2))
-        assert sorted(done + rest) == [b"1", b"2", b"3", b"4"]
+        assert sorted(done + rest) == [b"1", b"2", b"3"]
 
     @case(
         "dur.process_restart",

@@ -1,0 +1,267 @@
+"""Broken durable consumers, and broken starts."""
+
+import os
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC
+
+from pubsubkit import ConflictError
+from pubsubkit import consumer as portable_consumer
+from pubsubkit.consumer import Consumer as PortableConsumer
+from pubsubkit.driver import Capability
+from pubsubkit.subscription import Subscription
+from pubsubkit_memory.driver import MemoryDriver
+from pubsubkit_memory.log import Log
+from pubsubkit_memory.subscription import MemorySubscription
+from pubsubkit_nats.manager import StreamManager
+from pubsubkit_nats.pull import PullSubscription
+from saboteurs.saboteur import breaks
+
+_closed = Counter()
+_known = set()
+
+
+@breaks(MemorySubscription, "aclose", "dur.resume", "dur.reopen_many", "dur.other_connection")
+async def begins_with_the_last_one_again(original, self, held):
+    """A position is the last message that was settled, and not the one after it: that one comes again."""
+    await original(self, held)
+    _undo_last(self._consumer)
+
+
+@breaks(MemorySubscription, "aclose", "dur.resume")
+async def gives_back_one_too_many(original, self, held):
+    """A member that has read several messages gives the last one that was settled back with the unread ones."""
+    await original(self, held)
+    if self._turns > 1 and self._consumer._pending:
+        _undo_last(self._consumer)
+
+
+@breaks(MemorySubscription, "aclose", "dur.resume", "dur.reopen_many")
+async def forgets_its_position(original, self, held):
+    """A durable consumer that is opened again begins at the beginning."""
+    await original(self, held)
+    self._consumer._pending.extendleft(range(self._consumer._position, 0, -1))
+
+
+@breaks(MemoryDriver, "aclose", "dur.other_connection")
+async def keeps_positions_in_the_connection(original, self):
+    """What a durable consumer has not delivered when the connection is closed is gone."""
+    for consumer in _durables(self):
+        consumer._pending.clear()
+    await original(self)
+
+
+@breaks(MemoryDriver, "aclose", "dur.ack_survives_disconnect")
+async def loses_the_last_ack_with_the_connection(original, self):
+    """Of a consumer that has read everything the last ack is lost when the connection is closed."""
+    for consumer in _durables(self):
+        if not consumer._pending:
+            _undo_last(consumer)
+    await original(self)
+
+
+@breaks(StreamManager, "consumer_info", "dur.process_restart", backend="nats")
+async def begins_anew_in_each_process(original, self, stream, name):
+    """A process that sees a durable consumer for the first time deletes it, and creates it again."""
+    found = await original(self, stream, name)
+    if found is not None and found.spec.durable and (os.getpid(), stream, name) not in _known:
+        await self.delete_consumer(stream, name)
+        found = None
+    _known.add((os.getpid(), stream, name))
+    return found
+
+
+@breaks(MemorySubscription, "aclose", "dur.unacked_kept", "dur.unacked_counted")
+async def acks_what_is_held(original, self, held):
+    """Closing a subscription acks what it holds."""
+    for delivery in held:
+        delivery._owner.finish(delivery.key)
+    await original(self, [])
+
+
+@breaks(MemorySubscription, "aclose", "dur.unacked_kept")
+async def gives_back_only_the_first(original, self, held):
+    """The last member of a consumer gives back one of the messages that it holds."""
+    if not self._consumer.waiters:
+        for delivery in held[1:]:
+            delivery._owner.finish(delivery.key)
+    await original(self, held[:1])
+
+
+@breaks(MemorySubscription, "aclose", "dur.unacked_kept", "dur.unacked_counted")
+async def leaves_what_is_held_to_ack_wait(original, self, held):
+    """Closing a subscription gives nothing back: what it holds comes again after ack_wait."""
+    await original(self, [])
+
+
+@breaks(MemorySubscription, "aclose", "dur.unacked_counted")
+async def counts_from_one_after_reopening(original, self, held):
+    """What a closed subscription gives back has never been delivered, for the next one."""
+    await original(self, held)
+    for sequence in self._consumer._ready:
+        self._consumer._ready[sequence] = 0
+
+
+@breaks(PullSubscription, "_save_last_chances", "dur.unseen_not_dead_lettered", backend="nats")
+async def uses_up_unseen_messages(original, self):
+    """Closing counts as a delivery of every message that was fetched and never read."""
+
+
+@breaks(MemorySubscription, "aclose", "dur.reopen_many")
+async def drops_one_at_the_tenth_close(original, self, held):
+    """Each tenth close of a consumer's subscriptions loses a message."""
+    await original(self, held)
+    consumer = self._consumer
+    _closed[consumer.spec.stream, consumer.spec.name] += 1
+    if _closed[consumer.spec.stream, consumer.spec.name] % 10 == 0 and consumer._pending:
+        consumer._pending.popleft()
+
+
+@breaks(MemoryDriver, "subscribe", "dur.published_while_away")
+async def hears_nothing_while_away(original, self, spec, buffer):
+    """What is published while nobody reads a durable consumer is not for it."""
+    subscription = await original(self, spec, buffer)
+    consumer, close = subscription._consumer, subscription.aclose
+    left = _closed.pop((spec.stream, spec.name, "left"), None)
+    if left is not None:
+        for sequence in [sequence for sequence in consumer._pending if sequence > left]:
+            consumer._pending.remove(sequence)
+
+    async def aclose(held):
+        await close(held)
+        _closed[spec.stream, spec.name, "left"] = consumer._log.last
+
+    subscription.aclose = aclose
+    return subscription
+
+
+@breaks(MemorySubscription, "aclose", "dur.ack_survives_close")
+async def drops_the_last_ack_at_close(original, self, held):
+    """When everything was read, closing does not wait for the last ack, and it is lost."""
+    await original(self, held)
+    if not self._consumer._pending and self._consumer._position > 10:
+        _undo_last(self._consumer)
+
+
+@breaks(MemorySubscription, "aclose", "dur.delay_survives_close")
+async def forgets_delays_at_close(original, self, held):
+    """Delayed messages wait in the member that delayed them, and end with it."""
+    await original(self, held)
+    delayed = self._consumer._delayed
+    while delayed:
+        self._consumer._timers.cancel(delayed.popitem()[1])
+
+
+@breaks(MemorySubscription, "aclose", "dur.delay_survives_close")
+async def ends_delays_at_close(original, self, held):
+    """Closing gives delayed messages back at once."""
+    await original(self, held)
+    consumer = self._consumer
+    while consumer._delayed:
+        sequence, timer = consumer._delayed.popitem()
+        consumer._timers.cancel(timer)
+        consumer._ready[sequence] = 1
+
+
+@breaks(Subscription, "_remove_ephemeral", "dur.names_not_leaked")
+async def leaks_ephemeral_consumers(original, self):
+    """Ephemeral consumers stay on the broker."""
+
+
+@breaks(MemoryDriver, "delete_consumer", "dur.deleted")
+async def keeps_the_position_of_a_deleted_consumer(original, self, stream, name):
+    """A consumer that is created under a deleted one's name goes on where that one was."""
+    found = self._broker.stream(stream).consumers.get(name)
+    deleted = await original(self, stream, name)
+    if found is not None and found.spec.durable:
+        await self.create_consumer(found.spec)
+        self._broker.stream(stream).consumer(name)._pending.clear()
+    return deleted
+
+
+@breaks(PortableConsumer, "_check_capabilities", "dur.unsupported", withheld={Capability.DURABLE})
+def takes_names_without_durables(original, self):
+    """A consumer_name is taken for an ephemeral consumer's."""
+
+
+@breaks(MemoryDriver, "create_consumer", "dur.from_new")
+async def starts_durables_at_the_beginning(original, self, spec):
+    """Durable consumers start at the first message instead of at new ones."""
+    everything = replace(spec, deliver_from="all") if spec.durable and spec.deliver_from == "new" else spec
+    await original(self, everything)
+
+
+@breaks(Log, "start", "dur.from_last", "dur.from_last_filtered")
+def takes_last_for_new(original, self, where, pattern):
+    """Starting at last is starting at new."""
+    return original(self, "new" if where == "last" else where, pattern)
+
+
+@breaks(Log, "start", "dur.from_last")
+def starts_one_after_the_last(original, self, where, pattern):
+    """Without a filter last is what comes after the last message."""
+    return original(self, where, pattern) + (where == "last" and pattern == ">")
+
+
+@breaks(Log, "start", "dur.from_last_filtered")
+def takes_the_last_of_all(original, self, where, pattern):
+    """Last is the last message of the stream, whatever the filter selects."""
+    return original(self, where, ">" if where == "last" else pattern)
+
+
+@breaks(Log, "start", "dur.from_sequence")
+def starts_after_the_sequence(original, self, where, pattern):
+    """A consumer that starts at a sequence begins with the next one."""
+    return original(self, where, pattern) + isinstance(where, int)
+
+
+@breaks(Log, "start", "dur.from_sequence")
+def counts_sequences_from_zero(original, self, where, pattern):
+    """A consumer that starts at a sequence begins with the one before."""
+    return original(self, where, pattern) - isinstance(where, int)
+
+
+@breaks(Log, "start", "dur.from_time")
+def drops_the_time_zone(original, self, where, pattern):
+    """The hours of a start are taken for hours in UTC."""
+    return original(self, where if isinstance(where, str | int) else where.replace(tzinfo=UTC), pattern)
+
+
+@breaks(Log, "start", "dur.from_time")
+def starts_after_the_time(original, self, where, pattern):
+    """A consumer that starts at a time leaves out what was stored at that very time."""
+    return original(self, where, pattern) + (not isinstance(where, str | int))
+
+
+@breaks(portable_consumer, "ensure_consumer", "dur.from_existing")
+async def starts_afresh_where_asked(original, driver, wanted, manage):
+    """A durable consumer that started elsewhere than asked is deleted, and created as asked."""
+    found = await driver.consumer_info(wanted.stream, wanted.name)
+    if found is not None and found.spec.deliver_from != wanted.deliver_from:
+        await driver.delete_consumer(wanted.stream, wanted.name)
+    return await original(driver, wanted, manage)
+
+
+@breaks(portable_consumer, "ensure_consumer", "dur.from_existing")
+async def refuses_another_start(original, driver, wanted, manage):
+    """A durable consumer that started elsewhere cannot be opened."""
+    found = await driver.consumer_info(wanted.stream, wanted.name)
+    if found is not None and found.spec.deliver_from != wanted.deliver_from:
+        raise ConflictError("it started elsewhere")
+    return await original(driver, wanted, manage)
+
+
+def _durables(driver):
+    return [
+        consumer
+        for stream in driver.native._streams.values()
+        for consumer in stream.consumers.values()
+        if consumer.spec.durable
+    ]
+
+
+def _undo_last(consumer):
+    """Let the consumer forget that the last message it delivered was settled."""
+    last = consumer._position
+    if last and not any(last in place for place in (consumer._leases, consumer._ready, consumer._delayed)):
+        consumer._ready[last] = 1
