@@ -182,6 +182,14 @@ class Kit:
         self.note(f"nothing came within {self.timing.quiet:g} s")
         return waiting
 
+    async def lapse(self, ack_wait: float, *, times: int = 1) -> None:
+        """See *ack_wait* run out, several times, by a message without a verdict in another stream."""
+        clock = self.another_stream("clock")
+        canary = await self.subscription(stream_name=clock, ack_wait=ack_wait)
+        publisher = await self.publisher(stream_name=clock)
+        await publisher.publish(f"{clock}.x", b"canary")
+        await self.read(canary, 1 + times, ack=False)
+
     async def stream_info(self) -> StreamInfo:
         """What the broker says of the case's stream, asked over another connection."""
         backend = await self.connect()

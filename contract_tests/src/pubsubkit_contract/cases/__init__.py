@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pubsubkit_contract.cases.acknowledgement import AcknowledgementCases
+from pubsubkit_contract.cases.cancellation import CancellationCases
+from pubsubkit_contract.cases.cancelled_lifecycle import CancelledLifecycleCases
+from pubsubkit_contract.cases.concurrency import ConcurrencyCases
+from pubsubkit_contract.cases.crashing import CrashCases
 from pubsubkit_contract.cases.delivery import DeliveryCases
+from pubsubkit_contract.cases.draining import DrainingCases
 from pubsubkit_contract.cases.durability import DurabilityCases
 from pubsubkit_contract.cases.fanout import FanoutCases
 from pubsubkit_contract.cases.faults import FaultCases
+from pubsubkit_contract.cases.flow import FlowCases
+from pubsubkit_contract.cases.handover import HandoverCases
 from pubsubkit_contract.cases.headers import HeaderCases
 from pubsubkit_contract.cases.interruptions import InterruptionCases
 from pubsubkit_contract.cases.maxdeliver import MaxDeliverCases
@@ -14,8 +21,10 @@ from pubsubkit_contract.cases.metadata import MetadataCases
 from pubsubkit_contract.cases.ordering import OrderingCases
 from pubsubkit_contract.cases.outages import OutageCases
 from pubsubkit_contract.cases.payload import PayloadCases
+from pubsubkit_contract.cases.persistence import PersistenceCases
 from pubsubkit_contract.cases.redelivery import RedeliveryCases
 from pubsubkit_contract.cases.sharing import SharingCases
+from pubsubkit_contract.cases.shutdown import ShutdownCases
 from pubsubkit_contract.cases.starting import StartingCases
 from pubsubkit_contract.cases.subjects import SubjectCases
 
@@ -38,4 +47,13 @@ GROUPS = (
     OutageCases,
     RedeliveryCases,
     MaxDeliverCases,
+    FlowCases,
+    ConcurrencyCases,
+    CancellationCases,
+    CancelledLifecycleCases,
+    ShutdownCases,
+    DrainingCases,
+    HandoverCases,
+    PersistenceCases,
+    CrashCases,
 )

@@ -1,0 +1,176 @@
+"""Cancellation: whatever is cancelled, and whenever, no message is lost and everything stays usable."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pubsubkit.driver import Capability
+from pubsubkit_contract.base import Cases
+from pubsubkit_contract.case import case
+from pubsubkit_contract.kit import payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from pubsubkit_contract.kit import Kit
+
+__all__ = ["CancellationCases"]
+
+_LONG = 60.0
+
+
+class CancellationCases(Cases):
+    """asyncio cancels at every await; each of these may be the wrong moment."""
+
+    @case("can.receive", why="A service that waits for a message and for something else cancels one of the two.")
+    async def test_receive(self, kit: Kit) -> None:
+        """A receive that is cancelled, whenever that is in relation to the arrival, loses no message."""
+        subscription = await kit.subscription(ack_wait=_LONG)
+        publisher = await kit.publisher()
+        got: list[bytes] = []
+        for number in range(100):
+            waiting = asyncio.ensure_future(anext(subscription))
+            publishing = asyncio.ensure_future(publisher.publish(kit.subject("x"), b"%d" % number))
+            await _turns(number % 10)
+            waiting.cancel()
+            await kit.within(asyncio.wait([waiting]), "a cancelled receive")
+            if not waiting.cancelled():
+                got.append(waiting.result().data)
+                await waiting.result().ack()
+            await publishing
+        kit.note(f"{len(got)} of 100 receives were cancelled too late")
+        got += payloads(await kit.read(subscription, 100 - len(got)))
+        assert sorted(got) == sorted(b"%d" % number for number in range(100))
+
+    @case("can.timeout", why="asyncio.timeout around a receive is how one looks after something else now and then.")
+    async def test_timeout(self, kit: Kit) -> None:
+        """Receives under a timeout that runs out again and again lose no message and end by TimeoutError only."""
+        subscription = await kit.subscription(ack_wait=_LONG)
+        publisher = await kit.publisher()
+        got: list[bytes] = []
+        timeouts = 0
+
+        async def publish() -> None:
+            for number in range(100):
+                await publisher.publish(kit.subject("x"), b"%d" % number)
+                await _turns(number % 4)
+
+        publishing = asyncio.ensure_future(publish())
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + kit.cap
+        while len(got) < 100 and loop.time() < deadline:
+            try:
+                async with asyncio.timeout(0.0001 * kit.random.randrange(4)):
+                    message = await anext(subscription)
+            except TimeoutError:
+                timeouts += 1
+                continue
+            got.append(message.data)
+            await message.ack()
+        await publishing
+        kit.note(f"{len(got)} messages, {timeouts} timeouts")
+        assert sorted(got) == sorted(b"%d" % number for number in range(100))
+
+    @case(
+        "can.publish",
+        why="A request whose client went away is cancelled in the middle of its publish.",
+    )
+    async def test_publish(self, kit: Kit) -> None:
+        """A cancelled publish ends at once, stored whole or not at all; other publishes get receipts of their own."""
+        subscription = await kit.subscription()
+        publisher = await kit.publisher()
+        wanted = [b"%d/" % number + bytes(10_000) for number in range(60)]
+        sequences: dict[bytes, int] = {}
+        for number, data in enumerate(wanted):
+            publishing = asyncio.ensure_future(publisher.publish(kit.subject("x"), data))
+            await _turns(number % 6)
+            if number % 2:
+                publishing.cancel()
+            await kit.within(asyncio.wait([publishing]), "a cancelled publish")
+            if not publishing.cancelled():
+                sequences[data] = publishing.result().sequence
+        await publisher.publish(kit.subject("x"), b"end")
+        stored = (await kit.stream_info()).messages
+        kit.note(f"{len(wanted) - len(sequences)} cancelled, {len(wanted) + 1 - stored} not stored")
+        messages = await kit.read(subscription, stored)
+        got = {message.data: message.metadata.sequence for message in messages}
+        assert len(got) == stored
+        assert got.keys() <= {*wanted, b"end"}
+        assert sequences.items() <= got.items()
+
+    @case("can.publish_soon", why="A window that shrinks with every cancelled call stands still in the end.")
+    async def test_publish_soon(self, kit: Kit) -> None:
+        """A publish_soon that is cancelled while it waits for room is not stored, and leaves the room to others."""
+        subscription = await kit.subscription()
+        publisher = await kit.publisher(window=2)
+        kept: list[bytes] = []
+        for number in range(40):
+            datas = [b"%d/%d" % (number, place) for place in range(4)]
+            calls = {data: asyncio.ensure_future(publisher.publish_soon(kit.subject("x"), data)) for data in datas}
+            await _turns(number % 8)
+            for call in tuple(calls.values())[2:]:
+                call.cancel()
+            await kit.within(asyncio.wait(calls.values()), "publish_soon")
+            kept += [data for data, call in calls.items() if not call.cancelled()]
+        await kit.within(publisher.publish_soon(kit.subject("x"), b"end"), "publish_soon")
+        await publisher.flush()
+        assert sorted(payloads(await kit.read(subscription, len(kept) + 1))) == sorted([*kept, b"end"])
+
+    @case("can.pre_cancelled", why="What is cancelled before it began must not happen behind one's back.")
+    async def test_pre_cancelled(self, kit: Kit) -> None:
+        """A call that is cancelled before it begins publishes nothing and takes no message."""
+        subscription = await kit.subscription(ack_wait=_LONG)
+        publisher = await kit.publisher()
+        await publisher.publish(kit.subject("x"), b"first")
+        calls: list[Coroutine[Any, Any, object]] = [
+            publisher.publish(kit.subject("x"), b"never"),
+            publisher.publish_soon(kit.subject("x"), b"never"),
+            publisher.publish_many([(kit.subject("x"), b"never")]),
+            subscription.__anext__(),
+        ]
+        for call in calls:
+            task = asyncio.ensure_future(call)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+        await publisher.publish(kit.subject("x"), b"sentinel")
+        assert sorted(payloads(await kit.read(subscription, 2))) == [b"first", b"sentinel"]
+
+    @case("can.break_resume", why="A loop that was left is entered again after something else was done.")
+    async def test_break_resume(self, kit: Kit) -> None:
+        """Breaking out of a loop over a subscription leaves it open: the next loop goes on with the next message."""
+        subscription = await kit.feed(b"1", b"2", b"3", ack_wait=_LONG)
+        got: list[bytes] = []
+        for _ in range(3):
+            async for message in subscription:
+                got.append(message.data)
+                await message.ack()
+                break
+            await _turns(5)
+        kit.note(f"got {got}")
+        assert sorted(got) == [b"1", b"2", b"3"]
+
+    @case(
+        "can.iteration_break",
+        why="A handler that raises leaves the loop and the block around it.",
+        needs={Capability.DURABLE, Capability.NAK},
+    )
+    async def test_iteration_break(self, kit: Kit) -> None:
+        """Leaving the loop and its async with by an error gives back what has no verdict at once, and hides nothing."""
+        first = await kit.feed(b"1", b"2", ack_wait=_LONG)
+        await first.aclose()
+        with kit.raises(ZeroDivisionError):
+            async with kit.backend.consumer(first.options) as consumer, consumer.subscribe() as subscription:
+                async for message in subscription:
+                    kit.note(f"the handler of {message.data!r} fails")
+                    raise ZeroDivisionError
+        again = await kit.subscription(ack_wait=_LONG)
+        assert sorted(payloads(await kit.read(again, 2))) == [b"1", b"2"]
+
+
+async def _turns(count: int) -> None:
+    """Let the event loop turn *count* times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
