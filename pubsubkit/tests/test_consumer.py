@@ -195,10 +195,12 @@ async def test_iterating_without_entering(backend: Backend):
 
 async def test_entering_twice_closed_things(backend: Backend):
     """What was closed cannot be entered again."""
-    subscription = reader(backend).subscribe()
-    await subscription.aclose()
-    with pytest.raises(ClosedError):
-        await subscription.__aenter__()
+    used = reader(backend).subscribe()
+    await anext(used)
+    for subscription in (used, reader(backend).subscribe()):
+        await subscription.aclose()
+        with pytest.raises(ClosedError, match="subscription"):
+            await subscription.__aenter__()
     publisher = backend.publisher(PublisherOptions(stream_name="s"))
     await publisher.aclose()
     with pytest.raises(ClosedError):

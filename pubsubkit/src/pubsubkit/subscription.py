@@ -173,8 +173,8 @@ class Subscription(Closing):
 
     async def _open(self) -> DriverSubscription:
         async with self._opening:
+            self._check_open()
             if self._inner is None:
-                self._check_open()
                 self._consumer.check_open()
                 self._spec = await self._consumer.provision()
                 self._ledger.ack_wait = self._spec.ack_wait
