@@ -82,10 +82,10 @@ async def acks_what_is_held(original, self, held):
 @breaks(MemorySubscription, "aclose", "dur.unacked_kept")
 async def gives_back_only_the_first(original, self, held):
     """The last member of a consumer gives back one of the messages that it holds."""
-    if not self._consumer.waiters:
-        for delivery in held[1:]:
-            delivery._owner.finish(delivery.key)
-    await original(self, held[:1])
+    kept = [] if self._consumer.waiters else held[1:]
+    for delivery in kept:
+        delivery._owner.finish(delivery.key)
+    await original(self, [delivery for delivery in held if delivery not in kept])
 
 
 @breaks(MemorySubscription, "aclose", "dur.unacked_kept", "dur.unacked_counted")

@@ -192,7 +192,7 @@ def _others(consumer):
 def _start(function, *arguments):
     task = asyncio.ensure_future(function(*arguments))
     _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    task.add_done_callback(lambda done: (_tasks.discard(done), done.cancelled() or done.exception()))
 
 
 async def _owner(member):

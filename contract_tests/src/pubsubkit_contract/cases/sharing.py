@@ -120,7 +120,7 @@ class SharingCases(Cases):
         child = await kit.spawn("read", count=100, ack_wait=wait)
         assert await child.line() == "got first"
         idle = asyncio.ensure_future(child.line())
-        await asyncio.wait([idle], timeout=4 * kit.timing.quiet)  # it asks for the next one
+        await asyncio.wait([idle], timeout=10 * kit.timing.quiet)  # it asks for the next one
         await child.kill()
         assert not await idle
         await kit.publish(b"0", b"1", b"2")
