@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from pubsubkit_contract.records import Collected
 
-__all__ = ["PROPERTY", "pytest_addoption", "pytest_collection_modifyitems", "pytest_configure"]
+__all__ = ["PROPERTY", "REPORTER", "pytest_addoption", "pytest_collection_modifyitems", "pytest_configure"]
 
 PROPERTY = "pubsubkit_contract"
 """The name of the property of a test report that holds the record of a case, as JSON."""
+REPORTER = "pubsubkit_contract_reporter"
+"""The name under which pytest knows the plugin object that has collected the records."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         else:
             config.args.append(suite)
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Reporter(config), "pubsubkit_contract_reporter")
+        config.pluginmanager.register(_Reporter(config), REPORTER)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -79,7 +81,7 @@ class _Reporter:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._collected: Collected | None = None
+        self.collected: Collected | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a case."""
@@ -91,21 +93,21 @@ class _Reporter:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, and fail a run whose tests passed but whose verdict is not that the backend conforms."""
-        if self._collected is None:
+        if self.collected is None:
             return
         if self._config.option.pubsubkit_report:
-            self._collected.write(Path(self._config.option.pubsubkit_report))
+            self.collected.write(Path(self._config.option.pubsubkit_report))
         if session.exitstatus == 0:
-            session.exitstatus = self._collected.exit_code()
+            session.exitstatus = self.collected.exit_code()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Show the matrix and the verdict of each target."""
-        if self._collected is not None:
-            self._collected.show(terminalreporter)
+        if self.collected is not None:
+            self.collected.show(terminalreporter)
 
     def _add(self, value: str) -> None:
-        if self._collected is None:
+        if self.collected is None:
             from pubsubkit_contract.records import Collected
 
-            self._collected = Collected()
-        self._collected.add(value)
+            self.collected = Collected()
+        self.collected.add(value)

@@ -22,12 +22,18 @@ if TYPE_CHECKING:
     from pubsubkit_contract.case import Case
     from pubsubkit_contract.runner import Result
 
-__all__ = ["Collected", "case_record"]
+__all__ = ["Collected", "case_record", "read_record"]
 
 
 def case_record(result: Result) -> CaseRecord:
     """What the report says of one case."""
     return _record(result.case, result.outcome, result.reason, result.evidence, result.seconds)
+
+
+def read_record(value: str) -> tuple[str, CaseRecord]:
+    """The name of the target and the record of the case, from what the plugin put into a test's report."""
+    record = json.loads(value)
+    return record["target"]["name"], decode(CaseRecord, record["case"])
 
 
 class Collected:
@@ -43,7 +49,7 @@ class Collected:
         target = record["target"]
         key = (target["harness"], target["suite"])
         self._targets[key] = target
-        case = decode(CaseRecord, record["case"])
+        _, case = read_record(value)
         self._cases.setdefault(key, {})[case.id] = case
 
     def report(self) -> Report:

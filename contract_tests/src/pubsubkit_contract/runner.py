@@ -133,7 +133,7 @@ class Runner:
     async def _attempt(self, case: Case, suite: object) -> tuple[tuple[str, ...], BaseException | None]:
         __tracebackhide__ = True
         before = asyncio.all_tasks()
-        harness = self.harness.private() if case.knobs & _OWN_BROKER else self.harness
+        harness = self._private() if case.knobs & _OWN_BROKER else self.harness
         kit = Kit(harness, timing=self.timing, seed=f"{self.seed}:{case.id}")
         error: BaseException | None = None
         limit = asyncio.timeout(self.timing.case)
@@ -154,6 +154,11 @@ class Runner:
                 await harness.stop()
             await self._cancel_leftovers(before)
         return tuple(kit.evidence.lines()), error
+
+    def _private(self) -> Harness:
+        harness = self.harness.private()
+        harness.withheld, harness.imports = self.harness.withheld, self.harness.imports
+        return harness
 
     def _judge(self, case: Case, error: BaseException | None) -> tuple[Outcome, str]:
         deviation = self.harness.deviations.get(case.id)

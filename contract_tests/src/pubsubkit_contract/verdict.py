@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Judgement", "judge"]
 
+_NAMED = 12
+"""At most so many cases are named in a line."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
@@ -68,19 +71,26 @@ def _verdict(cases: Sequence[CaseRecord], unproved: Sequence[str], *, complete: 
     not_run = _ids(case for case in binding if case.outcome is Outcome.NOT_RUN)
     untried = {need for case in cases if case.outcome is Outcome.NOT_RUN for need in case.needs}
     if failed:
-        return Verdict.NOT_CONFORMANT, f"it breaks {', '.join(failed)}"
+        reasons = {case.reason for case in cases if case.outcome is Outcome.FAIL}
+        same = len(failed) > 1 and len(reasons) == 1
+        return Verdict.NOT_CONFORMANT, reasons.pop() if same else f"it breaks {_listed(failed)}"
     if not complete:
         passed = any(case.outcome is Outcome.PASS for case in cases)
         return Verdict.PARTIAL, "" if passed else "no case passed"
     if unshown := [each for each in unproved if each not in untried]:
         return Verdict.NOT_CONFORMANT, f"it claims {', '.join(unshown)}, and no case could prove that"
     if not_run:
-        return Verdict.INCOMPLETE, f"{len(not_run)} cases could not be run: {', '.join(not_run)}"
+        return Verdict.INCOMPLETE, f"{len(not_run)} cases could not be run: {_listed(not_run)}"
     deviations = _ids(case for case in cases if case.outcome is Outcome.DEVIATION)
     ignored = _ids(case for case in cases if case.level is not Level.MUST and case.outcome is Outcome.FAIL)
     exceptions = [f"except for declared deviations: {', '.join(deviations)}" if deviations else ""]
     exceptions.append(f"does not follow the advice of {', '.join(ignored)}" if ignored else "")
     return Verdict.CONFORMANT, "; ".join(filter(None, exceptions))
+
+
+def _listed(ids: Sequence[str]) -> str:
+    more = len(ids) - _NAMED
+    return ", ".join(ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ids(cases: Iterable[CaseRecord]) -> list[str]:

@@ -90,7 +90,7 @@ async def confirms_a_turn_too_early(original, self, messages, timeout):
 
 
 @breaks(Stream, "publish", "core.receipt")
-def names_another_stream(original, self, message):
+def names_the_subject(original, self, message):
     """The receipt names the subject in place of the stream."""
     return original(self, message)._replace(stream=message.subject)
 
@@ -222,7 +222,7 @@ async def takes_lists_only(original, messages):
 @breaks(Log, "find_duplicate", "core.dedup")
 def ignores_message_ids(original, self, message_id):
     """A message id is stored with the message and never looked for."""
-    return None
+    return
 
 
 @breaks(Publisher, "_message_id", "core.dedup")

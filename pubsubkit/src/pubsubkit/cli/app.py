@@ -10,6 +10,7 @@ import click
 
 from pubsubkit.cli.backends import backends
 from pubsubkit.cli.common import Settings, url_option, verbose_option
+from pubsubkit.cli.contract import contract
 from pubsubkit.cli.demo import demo
 from pubsubkit.cli.failure import BROKER_FAILED, DONE, WRONG_INPUT, CommandError, exit_code, one_line
 from pubsubkit.cli.logs import set_up_logging
@@ -93,6 +94,7 @@ def application(context: click.Context) -> int:
       pubsubkit pub orders.created '{"id": 1}'         store a message
       pubsubkit sub 'orders.>' --durable billing       print and acknowledge messages
       pubsubkit pub --jsonl events.jsonl --storage file
+      pubsubkit contract                               prove that the broker keeps the promises
     """  # noqa: D301 - \b is a mark for click
     context.ensure_object(Settings)
     if context.invoked_subcommand is None:
@@ -100,5 +102,5 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for command in (pub, sub, backends, demo):
+for command in (pub, sub, backends, contract, demo):
     application.add_command(command)

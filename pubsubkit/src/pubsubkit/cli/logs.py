@@ -13,7 +13,7 @@ from pubsubkit.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["set_up_logging", "warnings_hidden"]
+__all__ = ["records_hidden", "set_up_logging"]
 
 
 class _OneLine(logging.Formatter):
@@ -40,11 +40,11 @@ def set_up_logging(*, verbose: bool) -> None:
 
 
 @contextmanager
-def warnings_hidden() -> Generator[None]:
-    """Hide warnings, unless all records are shown: the error that is about to be raised says the same."""
+def records_hidden(*, below: int = logging.ERROR) -> Generator[None]:
+    """Hide records below a level, unless all are shown: what is about to be raised or reported says the same."""
     handlers = [each for each in logging.getLogger().handlers if isinstance(each.formatter, _OneLine)]
     for handler in handlers:
-        handler.setLevel(logging.ERROR)
+        handler.setLevel(below)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pubsubkit.backend import connect
-from pubsubkit.cli.logs import warnings_hidden
+from pubsubkit.cli.logs import records_hidden
 from pubsubkit.errors import NotFoundError
 from pubsubkit.options import Storage, StreamOptions
 
@@ -33,7 +33,7 @@ async def opened(stop: Stop, url: str) -> AsyncGenerator[Backend]:
     """Open the backend of *url*; connecting is given up on the request to stop."""
     backend = connect(url)
     try:
-        with warnings_hidden():
+        with records_hidden():
             await stop.race(backend.open())
         yield backend
     finally:

@@ -1,0 +1,135 @@
+"""Runs the contract for ``pubsubkit contract``: pytest without its reports, and a line that tells where it is.
+
+pytest is told to look at no configuration, no ``conftest.py`` and no other plugin of the place where it runs, so that
+the verdict is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+import pytest
+
+from pubsubkit_contract.case import CONTRACT_VERSION, Case
+from pubsubkit_contract.harness import load_harness
+from pubsubkit_contract.outcome import Outcome
+from pubsubkit_contract.plugin import PROPERTY, REPORTER
+from pubsubkit_contract.records import Collected, read_record
+from pubsubkit_contract.report.terminal import matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+__all__ = ["run"]
+
+_CLEAR = "\r\x1b[K"
+_TOLD = (Outcome.FAIL, Outcome.DEVIATION, Outcome.NOT_RUN)
+_INTERRUPTED = 130
+
+
+def run(targets: Sequence[str], options: Sequence[str], *, out: TextIO | None = None) -> tuple[Collected | None, int]:
+    """Run the contract on *targets*, show how it goes and the verdicts, and return the records and an exit code.
+
+    :param targets: harnesses and URLs.
+    :param options: further options of the pytest plugin.
+    :param out: where to write; standard output by default.
+    :raises ConfigurationError: a target cannot be opened.
+    """
+    __tracebackhide__ = True
+    for target in targets:
+        load_harness(target)
+    watch = _Watch(out or sys.stdout)
+    with tempfile.TemporaryDirectory() as folder, _alone():
+        arguments = ["-c", os.devnull, "--rootdir", folder, "--noconftest", "-s", "-p", "no:cacheprovider"]
+        arguments += ["-p", "no:terminal", "-p", "no:terminalreporter", "-p", "pubsubkit_contract.plugin"]
+        arguments += [f"--pubsubkit-contract={target}" for target in targets]
+        code = pytest.main([*arguments, *options], plugins=[watch])
+    watch.end()
+    if code == pytest.ExitCode.INTERRUPTED:
+        return watch.collected, _INTERRUPTED
+    return watch.collected, int(code != 0)
+
+
+@contextmanager
+def _alone() -> Generator[None]:
+    """Keep other plugins out, and the options of the environment."""
+    settings = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": ""}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _Watch:
+    """A pytest plugin that tells how far the run is."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.collected: Collected | None = None
+        self._out = out
+        self._live = out.isatty()
+        self._colour = self._live and "NO_COLOR" not in os.environ
+        self._total = 0
+        self._done = 0
+        self._reason = ""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._total = len(session.items)
+        if not self._live:
+            self._say(f"pubsubkit contract {CONTRACT_VERSION}: {self._total} cases")
+
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        case = getattr(getattr(item, "obj", None), "case", None)
+        if self._live and isinstance(case, Case):
+            self._out.write(f"{_CLEAR}{self._done}/{self._total}  {case.id}  {case.rule}"[: _width() + len(_CLEAR)])
+            self._out.flush()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call":
+            return
+        self._done += 1
+        for name, value in report.user_properties:
+            if name == PROPERTY:
+                self._tell(str(value))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.collected = getattr(session.config.pluginmanager.get_plugin(REPORTER), "collected", None)
+
+    def end(self) -> None:
+        """Show the matrix and the verdict of each target."""
+        if self._live:
+            self._out.write(_CLEAR)
+        if self.collected is not None:
+            for target in self.collected.report().targets:
+                self._say(f"\n{target.name}  ({target.broker}, {target.address})\n")
+                self._say(matrix(target, colour=self._colour))
+
+    def _tell(self, value: str) -> None:
+        target, case = read_record(value)
+        if case.outcome in _TOLD and case.reason != self._reason:
+            self._say(
+                f"{_CLEAR if self._live else ''}{target:8} {case.outcome.value.upper():9} {case.id}: {case.reason}"
+            )
+            if case.outcome is Outcome.FAIL:
+                self._say(f"{'':8} rule: {case.rule}")
+        self._reason = case.reason
+
+    def _say(self, text: str) -> None:
+        self._out.write(text + "\n")
+        self._out.flush()
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size().columns - 1
+    except OSError:
+        return 79

@@ -1,0 +1,3 @@
+"""Cases that are the only ones to catch no saboteur, with the reason why they are kept."""
+
+UNPROVEN: dict[str, str] = {}

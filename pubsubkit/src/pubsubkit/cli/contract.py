@@ -1,0 +1,75 @@
+"""``pubsubkit contract``: proves a backend with the contract suite, which is a distribution of its own."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pubsubkit.cli.common import Settings, common_options
+from pubsubkit.cli.failure import DONE, CommandError
+from pubsubkit.cli.logs import records_hidden
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["contract"]
+
+_WRONG_SETUP = 2
+_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[HARNESS_OR_URL]...")
+@click.option("--only", metavar="GROUP,...", help="Run only these groups, e.g. ack,nak; the verdict is then partial.")
+@click.option("--seed", type=int, metavar="N", help="Repeat the random histories of the run that reported this seed.")
+@click.option("--time-scale", type=float, default=1.0, show_default=True, help="Wait longer, on a slow machine.")
+@click.option("--json", "json_file", type=_FILE, help="Write how each case ended, with the evidence, as JSON.")
+@click.option("--html", "html_file", type=_FILE, help="Write the matrix and the evidence as a page.")
+@click.option("--markdown", "markdown_file", type=_FILE, help="Write the matrix as Markdown.")
+@common_options
+def contract(settings: Settings, targets: tuple[str, ...], **options: Any) -> int:
+    """Prove that a backend keeps its promises.
+
+    Runs every case of the contract on a URL, or on a harness that can also restart and break the broker, and says in
+    one line whether the backend conforms.  It makes streams of its own and deletes them.  With several targets the
+    reports show them side by side.  It needs the distribution pubsubkit-contract-tests.
+
+    \b
+      pubsubkit contract memory://
+      pubsubkit contract pubsubkit_nats.testing:NatsHarness --html nats.html
+      pubsubkit contract nats://localhost:4222 --only ack,nak
+
+    Exit codes: 0 it conforms, 1 it does not or the verdict is open, 2 the target cannot be opened.
+    """  # noqa: D301 - \b is a mark for click
+    suite = _import("pubsubkit_contract.command")
+    with records_hidden(below=logging.CRITICAL + 1):
+        collected, code = suite.run(targets or (settings.need_url(),), list(_plugin_options(options)))
+    if collected is not None:
+        report = collected.report()
+        forms = {"json_file": "report.model", "html_file": "report.html", "markdown_file": "report.markdown"}
+        for option, module in forms.items():
+            if options[option] is not None:
+                render = getattr(
+                    _import(f"pubsubkit_contract.{module}"), "to_json" if option == "json_file" else "render"
+                )
+                options[option].write_text(render(report), encoding="utf-8")
+    return DONE if code == 0 else code
+
+
+def _plugin_options(options: dict[str, Any]) -> Iterable[str]:
+    for name in ("only", "seed", "time_scale"):
+        if options[name] is not None:
+            yield f"--pubsubkit-{name.replace('_', '-')}={options[name]}"
+
+
+def _import(module: str) -> Any:
+    """The core does not depend on the suite, so it is imported by its name."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        text = "the contract suite is not installed; install it with: pip install pubsubkit-contract-tests"
+        raise CommandError(text, _WRONG_SETUP) from error
