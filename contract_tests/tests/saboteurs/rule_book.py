@@ -48,7 +48,7 @@ def _capabilities(cases: Iterable[Case]) -> str:
     rows = ["## Capabilities\n", "| capability | proved by | refused honestly, shown by |", "|---|---|---|"]
     for each in sorted(Capability):
         proved = ", ".join(f"[{case.id}](#{_anchor(case.id)})" for case in cases if each in case.needs)
-        refused = ", ".join(f"[{case.id}](#{_anchor(case.id)})" for case in cases if each in case.absent) or "–"
+        refused = ", ".join(f"[{case.id}](#{_anchor(case.id)})" for case in cases if each in case.absent) or "-"
         rows.append(f"| `{each}` | {proved} | {refused} |")
     return "\n".join(rows) + "\n"
 

@@ -80,9 +80,10 @@ def breaks(
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-        assert function.__name__ not in ALL, function.__name__
-        ALL[function.__name__] = Saboteur(
-            name=function.__name__,
+        name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        assert name not in ALL, name
+        ALL[name] = Saboteur(
+            name=name,
             broken=" ".join((function.__doc__ or "").split()),
             caught_by=caught_by,
             owner=owner,
