@@ -138,16 +138,64 @@ def test_link_to_a_case_unfolds_its_evidence(page):
     assert '<td class="t1 fail"><details open="">' in row
 
 
+def probed(page: Path, width: int, script: str) -> str:
+    """What *script* returns for the document ``inner`` of *page*, shown in a window so wide."""
+    probe = page.with_name("probe.html")
+    probe.write_text(
+        f"<iframe style='width: {width}px; height: 900px; border: 0' src='page.html'></iframe><script>onload = () => {{"
+        "const inner = document.querySelector('iframe').contentDocument;"
+        f"document.body.dataset.found = (() => {{ {script} }})(); }}</script>"
+    )
+    dom = visit(probe, "--dump-dom", "--allow-file-access-from-files", "--window-size=1400,1000")
+    return dom.partition('data-found="')[2].partition('"')[0]
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 def test_the_body_does_not_scroll_sideways(page, width):
     """However narrow the window, only the tables scroll."""
-    probe = page.with_name("probe.html")
-    probe.write_text(
-        f"<iframe style='width: {width}px; height: 900px; border: 0' src='page.html'></iframe>"
-        "<script>onload = () => { const inner = document.querySelector('iframe').contentDocument.documentElement;"
-        "document.body.dataset.widths = `${inner.scrollWidth} ${inner.clientWidth}`; }</script>"
-    )
-    dom = visit(probe, "--dump-dom", "--allow-file-access-from-files", "--window-size=1400,1000")
-    scroll, client = map(int, dom.partition('data-widths="')[2].partition('"')[0].split())
+    found = probed(page, width, "const top = inner.documentElement; return `${top.scrollWidth} ${top.clientWidth}`;")
+    scroll, client = map(int, found.split())
     assert 0 < client <= width
     assert scroll <= client
+
+
+VISIBLE = (
+    "return [...inner.querySelectorAll('.case')].filter((row) => row.offsetHeight).map((row) => row.id).join(' ');"
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "shown"),
+    [
+        ("", "ack.first ack.second"),
+        ("inner.querySelector('[data-show=fail]').click();", "ack.first"),
+        ("inner.querySelector('[data-show=open]').click();", "ack.first dlq.second rst.first"),
+        (
+            "const box = inner.querySelector('#find'); box.value = 'DLQ.'; box.dispatchEvent(new Event('input'));",
+            "dlq.first dlq.second",
+        ),
+        (
+            "inner.querySelector('[data-show=fail]').click(); inner.querySelector('[data-show=all]').click();",
+            "ack.first ack.second",
+        ),
+    ],
+)
+def test_filter(page, action, shown):
+    """Cases are found by what they came to and by text; their groups unfold and go back."""
+    assert probed(page, 1000, action + VISIBLE) == shown
+
+
+def test_unfold_all(page):
+    """One button unfolds every group, and folds them again."""
+    click = "inner.querySelector('#unfold').click();"
+    assert len(probed(page, 1000, click + VISIBLE).split()) == 42
+    assert probed(page, 1000, click * 2 + VISIBLE) == ""
+
+
+def test_evidence_is_shown_beside_evidence(page):
+    """Unfolding the results of a case shows a panel for each, and only those."""
+    script = (
+        "inner.querySelectorAll('[id=\"ack.second\"] td > details')[1].open = true;"
+        "return [...inner.querySelectorAll('.panel')].filter((one) => one.offsetHeight).length;"
+    )
+    assert probed(page, 1000, script) == "1"
