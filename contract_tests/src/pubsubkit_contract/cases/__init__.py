@@ -5,6 +5,7 @@ from __future__ import annotations
 from pubsubkit_contract.cases.acknowledgement import AcknowledgementCases
 from pubsubkit_contract.cases.cancellation import CancellationCases
 from pubsubkit_contract.cases.cancelled_lifecycle import CancelledLifecycleCases
+from pubsubkit_contract.cases.closing import ClosingCases
 from pubsubkit_contract.cases.concurrency import ConcurrencyCases
 from pubsubkit_contract.cases.crashing import CrashCases
 from pubsubkit_contract.cases.delivery import DeliveryCases
@@ -22,6 +23,7 @@ from pubsubkit_contract.cases.ordering import OrderingCases
 from pubsubkit_contract.cases.outages import OutageCases
 from pubsubkit_contract.cases.payload import PayloadCases
 from pubsubkit_contract.cases.persistence import PersistenceCases
+from pubsubkit_contract.cases.positions import PositionCases
 from pubsubkit_contract.cases.redelivery import RedeliveryCases
 from pubsubkit_contract.cases.sharing import SharingCases
 from pubsubkit_contract.cases.shutdown import ShutdownCases
@@ -36,6 +38,7 @@ GROUPS = (
     OrderingCases,
     AcknowledgementCases,
     DurabilityCases,
+    ClosingCases,
     StartingCases,
     SharingCases,
     FanoutCases,
@@ -55,5 +58,6 @@ GROUPS = (
     DrainingCases,
     HandoverCases,
     PersistenceCases,
+    PositionCases,
     CrashCases,
 )

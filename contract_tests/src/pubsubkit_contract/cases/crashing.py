@@ -9,7 +9,7 @@ from pubsubkit import PublishReceipt, PubSubError, Storage, TransientError
 from pubsubkit.driver import Capability
 from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
-from pubsubkit_contract.cases.restarting import RESTART, go_down, restart
+from pubsubkit_contract.cases.restarting import RESTART, reopened, restart
 from pubsubkit_contract.kit import payloads
 
 if TYPE_CHECKING:
@@ -41,12 +41,8 @@ class CrashCases(Cases):
         await kit.publish(*_MANY)
         acked = payloads(await kit.read(member, 20))
         held = payloads(await kit.read(member, 10, ack=False))
-        await go_down(kit, crash=True)
-        await before.aclose()
-        await kit.harness.come_up()
-        backend = await kit.connect()
-        member = await kit.subscription(backend=backend, ack_wait=wait, channel_buf_size=1)
-        await kit.publish(b"sentinel", backend=backend)
+        member = await reopened(kit, before, crash=True, ack_wait=wait, channel_buf_size=1)
+        await kit.publish(b"sentinel", backend=await kit.connect())
         missing, again = {*_MANY, b"sentinel"} - set(acked), list[bytes]()
         while missing:
             again += payloads(await kit.read(member, 1))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pubsubkit.driver import Capability
 from pubsubkit_contract.harness import Knob
 
 if TYPE_CHECKING:
+    from pubsubkit import Backend, Subscription
     from pubsubkit_contract.kit import Kit
 
-__all__ = ["RESTART", "go_down", "restart"]
+__all__ = ["RESTART", "reopened", "restart"]
 
 RESTART = {Knob.RESTART}
 _POLL_SECONDS = 0.005
@@ -21,6 +22,17 @@ async def restart(kit: Kit, *, crash: bool = False) -> None:
     """Stop the case's broker and start it again."""
     await go_down(kit, crash=crash)
     await kit.harness.come_up()
+
+
+async def reopened(kit: Kit, before: Backend, *, crash: bool = False, **options: Any) -> Subscription:
+    """Stop the broker under *before*, and open its durable consumer on another connection to the restarted one.
+
+    The old connection is closed while the broker is away, so that nothing can be given back.
+    """
+    await go_down(kit, crash=crash)
+    await before.aclose()
+    await kit.harness.come_up()
+    return await kit.subscription(backend=await kit.connect(), **options)
 
 
 async def go_down(kit: Kit, *, crash: bool = False) -> None:
