@@ -9,7 +9,6 @@ from pubsubkit.driver import Capability
 from pubsubkit_memory.consumer import Consumer
 from pubsubkit_memory.delivery import MemoryDelivery
 from pubsubkit_memory.subscription import MemorySubscription
-from pubsubkit_nats.manager import StreamManager
 from saboteurs.saboteur import breaks
 
 
@@ -35,12 +34,12 @@ def hurries_the_second_time(original, self, message, count):
     return delivery
 
 
-@breaks(Consumer, "_expire_leases", "redel.each_its_own")
-def has_one_clock_for_all(original, self):
-    """When the oldest lease runs out all of them do."""
-    for delivery in tuple(self._leases.values()):
-        delivery.leased_at = -math.inf
-    original(self)
+@breaks(Consumer, "_lease", "redel.each_its_own")
+def has_one_clock_for_all(original, self, message, count):
+    """The lease of a message runs out with that of the oldest one that is held."""
+    delivery = original(self, message, count)
+    delivery.leased_at = min(lease.leased_at for lease in self._leases.values())
+    return delivery
 
 
 @breaks(Consumer, "finish", "redel.repeat")
@@ -109,25 +108,26 @@ def counts_to_three(original, self):
             self._ready[sequence] = 2
 
 
-_highest: Counter[int] = Counter()
+_highest: Counter[tuple[str, str]] = Counter()
 
 
 @breaks(MemoryDelivery, "metadata", "redel.count_fresh")
 def counts_for_all_messages(original, self):
     """The count of a delivery is the highest that any message of the consumer has reached."""
     found = original(self)
-    _highest[id(self._owner)] = max(_highest[id(self._owner)], found.num_delivered)
-    return found._replace(num_delivered=_highest[id(self._owner)])
+    consumer = found.stream, found.consumer
+    _highest[consumer] = max(_highest[consumer], found.num_delivered)
+    return found._replace(num_delivered=_highest[consumer])
 
 
 @breaks(MemorySubscription, "receive", "redel.count_kept")
 async def begins_to_count_anew(original, self):
-    """Each member counts for itself."""
+    """Of the deliveries to other members a member counts one at the most."""
     delivery = await original(self)
-    if delivery is not None and self._consumer.spec.max_deliver is None:
+    if delivery is not None:
         counts = self.__dict__.setdefault("counts", Counter())
         counts[delivery.key] += 1
-        delivery.num_delivered = counts[delivery.key]
+        delivery.num_delivered = min(delivery.num_delivered, counts[delivery.key] + 1)
     return delivery
 
 
@@ -175,10 +175,9 @@ def tries_once_more_after_a_nak(original, self, delivery, delay):
 @breaks(Consumer, "give_back", "redel.max_deliver_delay")
 def tries_again_after_a_delay(original, self, delivery, delay):
     """A nak with a delay is not held against max_deliver."""
-    if not delay:
-        original(self, delivery, delay)
+    original(self, delivery, delay)
+    if not delay or delivery.num_delivered < self._max_deliver:
         return
-    del self._leases[delivery.key]
 
     def again():
         self._ready[delivery.key] = delivery.num_delivered
@@ -201,11 +200,6 @@ def deletes_what_it_gave_up(original, self, sequence, count):
     original(self, sequence, count)
     if count >= self._max_deliver:
         self._log.stored.pop(sequence, None)
-
-
-@breaks(StreamManager, "allow_deliveries", "redel.unseen_not_spent", backend="nats")
-async def spends_tries_on_unseen_messages(original, self, spec, count):
-    """Messages that are given back unseen have used up a delivery."""
 
 
 @breaks(Connection, "require", "redel.unsupported_max_deliver", withheld={Capability.MAX_DELIVER})

@@ -7,6 +7,7 @@ from pubsubkit_contract.cases.cancellation import CancellationCases
 from pubsubkit_contract.cases.cancelled_lifecycle import CancelledLifecycleCases
 from pubsubkit_contract.cases.closing import ClosingCases
 from pubsubkit_contract.cases.concurrency import ConcurrencyCases
+from pubsubkit_contract.cases.configuration import ConfigurationCases
 from pubsubkit_contract.cases.crashing import CrashCases
 from pubsubkit_contract.cases.delivery import DeliveryCases
 from pubsubkit_contract.cases.draining import DrainingCases
@@ -17,6 +18,7 @@ from pubsubkit_contract.cases.flow import FlowCases
 from pubsubkit_contract.cases.handover import HandoverCases
 from pubsubkit_contract.cases.headers import HeaderCases
 from pubsubkit_contract.cases.interruptions import InterruptionCases
+from pubsubkit_contract.cases.limits import LimitCases
 from pubsubkit_contract.cases.maxdeliver import MaxDeliverCases
 from pubsubkit_contract.cases.metadata import MetadataCases
 from pubsubkit_contract.cases.ordering import OrderingCases
@@ -24,6 +26,7 @@ from pubsubkit_contract.cases.outages import OutageCases
 from pubsubkit_contract.cases.payload import PayloadCases
 from pubsubkit_contract.cases.persistence import PersistenceCases
 from pubsubkit_contract.cases.positions import PositionCases
+from pubsubkit_contract.cases.provisioning import ProvisioningCases
 from pubsubkit_contract.cases.redelivery import RedeliveryCases
 from pubsubkit_contract.cases.sharing import SharingCases
 from pubsubkit_contract.cases.shutdown import ShutdownCases
@@ -60,4 +63,7 @@ GROUPS = (
     PersistenceCases,
     PositionCases,
     CrashCases,
+    ProvisioningCases,
+    ConfigurationCases,
+    LimitCases,
 )

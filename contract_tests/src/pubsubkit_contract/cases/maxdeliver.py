@@ -96,22 +96,6 @@ class MaxDeliverCases(Cases):
         assert payloads(await kit.read(other, 2)) == [b"x", b"y"]
 
     @case(
-        "redel.unseen_not_spent",
-        why="A restart would use up the tries of messages that no handler ever saw, and lose them.",
-        needs={Capability.MAX_DELIVER, Capability.DURABLE, Capability.HISTORY},
-    )
-    async def test_unseen_not_spent(self, kit: Kit) -> None:
-        """Messages that were buffered and never handed out survive closing, also with max_deliver=1."""
-        wanted = [b"%d" % number for number in range(10)]
-        await kit.publish(*wanted)
-        got: list[bytes] = []
-        for _ in range(5):
-            subscription = await kit.subscription(ack_wait=_LONG, max_deliver=1, channel_buf_size=100)
-            got += payloads(await kit.read(subscription, 2))
-            await subscription.aclose()
-        assert sorted(got) == sorted(wanted)
-
-    @case(
         "redel.unsupported_max_deliver",
         why="A limit that is silently ignored lets one bad message run for ever.",
         absent={Capability.MAX_DELIVER},
