@@ -1,0 +1,240 @@
+"""How a case ends: the runner, with cases and harnesses made up for the purpose."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pubsubkit import ConfigurationError
+from pubsubkit.driver import Capability
+from pubsubkit_contract import Deviation, Harness, Kit, Knob
+from pubsubkit_contract.case import Case, case
+from pubsubkit_contract.harness import UrlHarness, load_harness
+from pubsubkit_contract.outcome import Outcome
+from pubsubkit_contract.runner import Result, Runner
+from pubsubkit_contract.timing import Timing
+from pubsubkit_memory.testing import MemoryHarness
+
+QUICK = Timing(cap=0.3, short=0.05, quiet=0.02, case=0.5)
+
+
+def declare(function: Callable, **options) -> Case:
+    return case("x.y", why="because", **options)(function).case  # type: ignore[attr-defined]
+
+
+async def keeps(self, kit: Kit):
+    """It keeps the rule."""
+    kit.note("seen")
+
+
+async def breaks(self, kit: Kit):
+    """It breaks the rule."""
+    kit.note("seen")
+    raise AssertionError("broken at nats://u:hunter2@h")
+
+
+def run(function: Callable, harness: Harness | None = None, **options) -> Result:
+    runner = Runner(harness or MemoryHarness(), timing=QUICK)
+    try:
+        return runner.run(declare(function, **options))
+    finally:
+        runner.close()
+
+
+def test_a_case_passes_or_fails():
+    """A case that returns passes; what it raises is the reason, without secrets; both keep what was observed."""
+    passed, failed = run(keeps), run(breaks)
+    assert (passed.outcome, passed.reason, passed.evidence) == (Outcome.PASS, "", ("seen",))
+    assert (failed.outcome, failed.evidence) == (Outcome.FAIL, ("seen",))
+    assert "broken at" in failed.reason
+    assert "hunter2" not in failed.reason
+
+
+def test_a_case_without_observation_fails():
+    """A case that returns early has shown nothing."""
+
+    async def returns_early(self, kit: Kit): ...
+
+    assert "observed nothing" in run(returns_early).reason
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), TimeoutError(), OSError("gone")])
+def test_whatever_a_case_raises_is_a_failure(error: BaseException):
+    """Neither a stray cancellation nor a native exception gets past the runner."""
+
+    async def raises(self, kit: Kit):
+        raise error
+
+    assert run(raises).outcome is Outcome.FAIL
+
+
+def test_a_case_that_hangs_fails():
+    """A case has a limit, and what it left running is cancelled, also where that does not want to end."""
+    ended = []
+
+    async def stubborn():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def hangs(self, kit: Kit):
+        kit.note("seen")
+        asyncio.ensure_future(stubborn())
+        await asyncio.Event().wait()
+
+    result = run(hangs)
+    assert (result.outcome, result.reason) == (Outcome.FAIL, "the case did not end within 0.5 s")
+    assert ended == [True]
+
+
+def test_clean_up_that_hangs_fails():
+    """Closing is bounded, too: a backend that cannot be closed fails the case and stops nothing else."""
+
+    async def leaves_something(self, kit: Kit):
+        kit.note("seen")
+        kit._stack.push_async_callback(asyncio.Event().wait)
+
+    assert "closing everything at the end of the case failed" in run(leaves_something).reason
+
+
+def test_what_is_withheld_is_not_applicable():
+    """A case that needs what the harness withholds does not apply, and the case of its absence does."""
+
+    class Withholding(MemoryHarness):
+        withheld = frozenset({Capability.NAK})
+
+    async def refuses(self, kit: Kit):
+        assert Capability.NAK not in kit.backend.capabilities
+        kit.note("seen")
+
+    needing = run(keeps, Withholding(), needs={Capability.NAK})
+    assert (needing.outcome, needing.reason) == (Outcome.NOT_APPLICABLE, "the backend does not claim nak")
+    assert run(refuses, Withholding(), absent={Capability.NAK}).outcome is Outcome.PASS
+    assert run(keeps, absent={Capability.NAK}).outcome is Outcome.NOT_APPLICABLE
+    assert run(keeps, needs={Capability.NAK}).outcome is Outcome.PASS
+
+
+def test_a_missing_knob_is_not_run():
+    """What the harness cannot do leaves a case without a result, which is never a pass."""
+    result = run(keeps, knobs={Knob.FREEZE})
+    assert (result.outcome, result.reason) == (Outcome.NOT_RUN, "MemoryHarness cannot freeze its broker")
+
+
+def test_deviations_are_strict():
+    """A declared deviation must fail, until it expires; one that passes is a failure."""
+
+    def harness(expires: datetime | None = None) -> Harness:
+        made = MemoryHarness()
+        day = None if expires is None else expires.date()
+        made.deviations = {"x.y": Deviation(reason="known", issue="#12", expires=day)}
+        return made
+
+    now = datetime.now(UTC)
+    for expires in (None, now, now + timedelta(days=2)):
+        result = run(breaks, harness(expires))
+        assert (result.outcome, result.reason) == (Outcome.DEVIATION, "known (#12)")
+    assert "expired" in run(breaks, harness(now - timedelta(days=1))).reason
+    passed = run(keeps, harness())
+    assert passed.outcome is Outcome.FAIL
+    assert "declared a deviation" in passed.reason
+
+
+def test_a_broker_that_is_missing_fails_every_case():
+    """A harness that cannot start fails each case with its reason, starts once, and is stopped."""
+    calls = []
+
+    class Missing(MemoryHarness):
+        async def start(self):
+            calls.append("start")
+            raise FileNotFoundError("no such server")
+
+        async def stop(self):
+            calls.append("stop")
+
+    runner = Runner(Missing(), timing=QUICK)
+    results = [runner.run(declare(keeps)) for _ in range(3)]
+    runner.close()
+    runner.close()
+    assert {result.outcome for result in results} == {Outcome.FAIL}
+    assert {result.reason for result in results} == {"the harness failed: no such server"}
+    assert calls == ["start", "stop"]
+
+
+def test_a_private_broker_for_what_breaks_it():
+    """A case with the knob gets a broker of its own, which is stopped after it, and what is withheld there too."""
+    seen = []
+
+    class Counting(MemoryHarness):
+        async def start(self):
+            seen.append(("start", self.url()))
+
+        async def stop(self):
+            seen.append(("stop", self.url()))
+
+        def private(self):
+            return Counting()
+
+    async def restarts(self, kit: Kit):
+        seen.append(("case", kit.harness.url()))
+        assert Capability.NAK not in kit.backend.capabilities
+        kit.note("seen")
+
+    shared = Counting()
+    shared.withheld = frozenset({Capability.NAK})
+    assert run(restarts, shared, knobs={Knob.RESTART}).outcome is Outcome.PASS
+    private = seen[2][1]
+    assert private != shared.url()
+    assert seen == [
+        ("start", shared.url()),
+        ("start", private),
+        ("case", private),
+        ("stop", private),
+        ("stop", shared.url()),
+    ]
+
+
+def test_the_seed_decides_what_is_random():
+    """The same seed gives the same random numbers to the same case, another seed others."""
+    drawn = []
+
+    async def draws(self, kit: Kit):
+        drawn.append(kit.random.random())
+        kit.note("seen")
+
+    for seed in (1, 1, 2):
+        runner = Runner(MemoryHarness(), seed=seed, timing=QUICK)
+        runner.run(declare(draws))
+        runner.close()
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_harness_by_name_or_url():
+    """A harness is found by its name, by the URL of a driver that names one, or made for any other URL."""
+    assert type(load_harness("pubsubkit_memory.testing:MemoryHarness")) is MemoryHarness
+    assert type(load_harness("memory://")) is MemoryHarness
+    assert load_harness("memory://").url() != load_harness("memory://").url()
+    assert load_harness("memory://mine?max_payload=1000").url() == "memory://mine?max_payload=1000"
+    assert load_harness("nats://h:1").knobs == {Knob.PROXY}
+    assert load_harness("nats://h,g").knobs == set()
+    assert UrlHarness("nats://h:1").knobs == {Knob.PROXY}
+    assert UrlHarness("nats://u:p@h:1?name=x").url_at("g", 2) == "nats://u:p@g:2?name=x"
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ("nosuch", "neither a URL nor a harness"),
+        ("nosuch.module:Harness", "No module named"),
+        ("pubsubkit_memory.testing:Nothing", "no attribute"),
+        ("pubsubkit_memory:MemoryDriver", "no subclass"),
+        ("nosuch://", "no backend for scheme"),
+        ("nats://h?tokn=hunter2", "token"),
+    ],
+)
+def test_a_harness_that_cannot_be_had(named: str, words: str):
+    """A wrong name or URL is one error that says why, without secrets."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        load_harness(named)
+    assert "hunter2" not in str(caught.value)
