@@ -49,7 +49,7 @@ class Saboteur:
         """A new harness for its cases, whose child processes import what puts the saboteur to work there."""
         harness = load_harness(_HARNESSES[self.backend])
         harness.withheld = self.withheld
-        harness.imports = ("saboteurs.in_child",)
+        harness.imports = ("saboteurs.child",)
         return harness
 
     @contextmanager
