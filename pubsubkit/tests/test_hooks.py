@@ -81,7 +81,7 @@ async def test_what_observers_hear():
 
 
 async def test_headers_before_send():
-    """A plugin may add headers; those of the publisher stay as they are, and plugins run last-installed first."""
+    """A plugin may add headers; those of the publisher stay as they are, and of two plugins the later one decides."""
 
     class Adds:
         def __init__(self, name: str) -> None:
@@ -98,6 +98,24 @@ async def test_headers_before_send():
         async with backend.consumer(READER).subscribe() as messages:
             assert dict((await anext(messages)).headers) == {"added": "two", "own": "kept"}
             assert dict((await anext(messages)).headers) == {}
+
+
+async def test_order():
+    """Plugins are called in the order in which they were given, but for those that want to be first or last."""
+    called: list[str] = []
+
+    def plugin(name: str, **wish: bool) -> object:
+        class Notes:
+            @hookimpl(**wish)
+            def pubsubkit_published(self) -> None:
+                called.append(name)
+
+        return Notes()
+
+    plugins = [plugin("last", trylast=True), plugin("a"), plugin("b"), plugin("first", tryfirst=True), plugin("c")]
+    async with connect("memory://", plugins=plugins) as backend, backend.publisher(ORDERS) as publisher:
+        await publisher.publish("s.x", b"")
+    assert called == ["first", "a", "b", "c", "last"]
 
 
 async def test_bad_headers_of_a_plugin():

@@ -148,8 +148,10 @@ def installed_plugins() -> tuple[tuple[str, object], ...]:
 
 
 def _implementations(manager: pluggy.PluginManager, name: str) -> tuple[_Implementation, ...]:
+    """In the order of registration, but for ``tryfirst`` and ``trylast``; pluggy's own order is the reverse."""
     found = getattr(manager.hook, f"pubsubkit_{name}").get_hookimpls()
-    return tuple((item.plugin_name, item.function, tuple(item.argnames)) for item in reversed(found))
+    in_order = sorted(found, key=lambda item: (not item.tryfirst, item.trylast))
+    return tuple((item.plugin_name, item.function, tuple(item.argnames)) for item in in_order)
 
 
 def _call(implementation: _Implementation, values: Mapping[str, Any]) -> Any:
@@ -171,7 +173,7 @@ def _merge_headers(implementations: Sequence[_Implementation], **values: Any) ->
     for implementation in implementations:
         result = _call(implementation, {**values, "headers": dict(values["headers"])})
         if isinstance(result, Mapping):
-            added = {**result, **added}
+            added = {**added, **result}
         elif result is not None:
             logger.error(
                 "plugin %s: before_send must return headers or None, got %s", implementation[0], type(result).__name__

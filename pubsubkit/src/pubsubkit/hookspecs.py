@@ -6,6 +6,9 @@ give it to one connection: ``connect(url, plugins=[MyPlugin()])``.
 
 Hooks are synchronous observers: they get values, never live objects, must not block, and what they raise is logged
 with the plugin's name and goes no further.  ``PUBSUBKIT_DISABLE_PLUGINS=1`` leaves installed plugins out.
+
+Plugins are called in their order: the installed ones, then those of the connection as they were given;
+``@hookimpl(tryfirst=True)`` and ``trylast=True`` put one before or after the others.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ _hookspec = pluggy.HookspecMarker("pubsubkit")
 def pubsubkit_before_send(stream: str, subject: str, headers: Mapping[str, str]) -> Mapping[str, str] | None:
     """Return headers to add to a message before it is sent, once per message, not per attempt.
 
-    Headers that the publisher set are kept: a plugin cannot replace them.
+    Headers that the publisher set are kept: a plugin cannot replace them.  Of two plugins the later one decides.
     """
 
 

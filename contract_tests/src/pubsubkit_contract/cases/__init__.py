@@ -17,6 +17,7 @@ from pubsubkit_contract.cases.faults import FaultCases
 from pubsubkit_contract.cases.flow import FlowCases
 from pubsubkit_contract.cases.handover import HandoverCases
 from pubsubkit_contract.cases.headers import HeaderCases
+from pubsubkit_contract.cases.hooks import HookCases
 from pubsubkit_contract.cases.interruptions import InterruptionCases
 from pubsubkit_contract.cases.limits import LimitCases
 from pubsubkit_contract.cases.maxdeliver import MaxDeliverCases
@@ -32,6 +33,7 @@ from pubsubkit_contract.cases.sharing import SharingCases
 from pubsubkit_contract.cases.shutdown import ShutdownCases
 from pubsubkit_contract.cases.starting import StartingCases
 from pubsubkit_contract.cases.subjects import SubjectCases
+from pubsubkit_contract.cases.tracing import TracingCases
 
 __all__ = ["GROUPS"]
 
@@ -66,4 +68,6 @@ GROUPS = (
     ProvisioningCases,
     ConfigurationCases,
     LimitCases,
+    HookCases,
+    TracingCases,
 )
