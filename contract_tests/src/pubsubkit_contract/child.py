@@ -1,8 +1,8 @@
 """Another process that publishes or consumes for a case.
 
 The parent writes one line of JSON to its standard input (so that no URL shows in a process list); the child answers in
-lines: ``stored N`` after each publish, ``got DATA`` after each message.  It ends when its work is done, or when its
-standard input is closed.
+lines: ``ready`` when it has started, ``stored N`` after each publish, ``got DATA`` after each message.  It ends when
+its work is done, or when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Child", "main"]
 
+_START_SECONDS = 30.0
+
 
 class Child:
     """The parent's side; an async context manager that kills the process at its end."""
@@ -40,6 +42,11 @@ class Child:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(self._order).encode() + b"\n")
         await self.process.stdin.drain()
+        try:
+            await self._started()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -54,6 +61,15 @@ class Child:
         """The running process."""
         assert self._process is not None
         return self._process
+
+    async def _started(self) -> None:
+        """Wait until its modules are imported: how long that takes is not the backend's matter."""
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        async with asyncio.timeout(_START_SECONDS):
+            if await self.process.stdout.readline() != b"ready\n":
+                complaint = await self.process.stderr.read()
+                raise AssertionError(f"the child ended at its start: {complaint.decode()[-400:]}")
 
     async def line(self) -> str:
         """The next line that it printed; empty when it has ended.
@@ -86,6 +102,7 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
     for module in order["imports"]:
         importlib.import_module(module)
+    _say("ready")
     asyncio.run(_play(order))
 
 
