@@ -53,7 +53,6 @@ async def test_quiet_waits_for_verdicts_under_way():
         await asyncio.sleep(0)
         assert not waiting.done()
         assert ledger.watched
-        ledger.under_way -= 1
-        ledger.wake()
+        ledger.end()
     async with asyncio.timeout(5):
         await waiting

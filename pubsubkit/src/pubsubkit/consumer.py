@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from typing import TYPE_CHECKING, Self, final
 
 from pubsubkit.closing import Closing
+from pubsubkit.dead_letter import NEEDED, ensure_dead_letters
 from pubsubkit.driver import Capability, ConsumerSpec
 from pubsubkit.errors import ClosedError, ConflictError
 from pubsubkit.options import check_wait
@@ -51,7 +53,7 @@ class Consumer(Closing):
         options = self.options
         asked = {
             Capability.DURABLE: bool(options.consumer_name),
-            Capability.MAX_DELIVER: options.max_deliver is not None,
+            Capability.MAX_DELIVER: options.max_deliver is not None and not options.dead_letter,
             Capability.NAK_DELAY: any(options.backoff),
             Capability.UNICODE_SUBJECTS: not options.filter_subject.isascii(),
             Capability.WILDCARDS: "*" in options.filter_subject or ">" in options.filter_subject,
@@ -59,6 +61,8 @@ class Consumer(Closing):
         for capability, wanted in asked.items():
             if wanted:
                 self._connection.require(capability)
+        for capability in NEEDED if options.dead_letter else ():
+            self._connection.require(capability)
 
     def subscribe(self) -> Subscription:
         """Return a new member of this consumer: an async context manager and async iterator of messages.
@@ -121,6 +125,9 @@ class Consumer(Closing):
             else:
                 stream = await self._find_or_create_stream()
         check_filter_reaches(options.filter_subject, stream)
+        if options.dead_letter:
+            with translating(driver, f"open stream {options.dead_letter!r}"):
+                await ensure_dead_letters(driver, options, stream)
         return stream
 
     async def _find_or_create_stream(self) -> StreamOptions:
@@ -141,7 +148,13 @@ class Consumer(Closing):
     async def _prepare_durable(self, stream: StreamOptions) -> ConsumerSpec:
         spec = self._spec(stream, self.options.consumer_name)
         with translating(self._connection.driver, f"open consumer {spec.stream}/{spec.name}"):
-            return await ensure_consumer(self._connection.driver, spec, self.options.manage)
+            found = await ensure_consumer(self._connection.driver, spec, self.options.manage)
+        if self.options.dead_letter and (found.max_deliver or math.inf) <= (self.options.max_deliver or 0):
+            raise ConflictError(
+                f"consumer {spec.stream}/{spec.name} has max_deliver={found.max_deliver} on the broker, so messages "
+                "would be dropped before they are moved; open it once with manage='update'"
+            )
+        return found
 
     def _spec(self, stream: StreamOptions, name: str) -> ConsumerSpec:
         options = self.options
@@ -151,7 +164,7 @@ class Consumer(Closing):
             durable=bool(options.consumer_name),
             filter_subject=options.filter_subject,
             ack_wait=options.ack_wait,
-            max_deliver=options.max_deliver,
+            max_deliver=None if options.dead_letter else options.max_deliver,
             max_in_flight=options.max_in_flight,
             deliver_from=options.deliver_from,
         )

@@ -27,7 +27,7 @@ class Ledger:
         self.under_way = 0
         """How many verdicts are on their way to the broker."""
         self.watched = False
-        """Whether somebody waits for verdicts, so that :meth:`wake` is to be called after each."""
+        """Whether somebody waits for verdicts."""
         self.ack_wait = ack_wait
         self._closed = False
         self._held: dict[object, Message] = {}
@@ -55,14 +55,16 @@ class Ledger:
         self._held.clear()
         return held
 
-    def wake(self) -> None:
-        """Let those who wait look again."""
-        self._changed.set()
+    def end(self) -> None:
+        """A verdict that was under way has reached the broker, or failed."""
+        self.under_way -= 1
+        if self.watched:
+            self._changed.set()
 
     def close(self) -> None:
         """End every wait of :meth:`settled`."""
         self._closed = True
-        self.wake()
+        self._changed.set()
 
     async def settled(self, until: float) -> None:
         """Return when no message waits for a verdict: each has one, or its ``ack_wait`` has run out.

@@ -101,7 +101,11 @@ class Message:
         return await self._settle(_ACK)
 
     async def nak(self) -> bool:
-        """The message was not processed: deliver it again, at once or after the consumer's ``backoff``."""
+        """The message was not processed: deliver it again, at once or after the consumer's ``backoff``.
+
+        With ``dead_letter``, a nak of the last delivery that ``max_deliver`` permits moves the message at once.  When
+        that fails it comes again after some seconds, to be moved then.
+        """
         delays = self._subscription.options.backoff
         if delays:
             return await self.nak_with_delay(delays[min(self.metadata.num_delivered, len(delays)) - 1])
@@ -118,9 +122,10 @@ class Message:
         return await self._settle(Settlement(Verdict.NAK, delay=seconds))
 
     async def term(self, reason: str = "") -> bool:
-        """The message can never be processed: do not deliver it again.
+        """The message can never be processed: do not deliver it again; with ``dead_letter``, move it there.
 
-        :param reason: one line that operators see where the broker reports it.
+        :param reason: one line that operators see where the broker reports it, and in the dead letter.
+        :raises PubSubError: the dead letter could not be stored; the message is without a verdict.
         """
         self._subscription.require(Capability.TERM)
         return await self._settle(Settlement(Verdict.TERM, reason=" ".join(reason.split())))

@@ -239,6 +239,9 @@ class ConsumerOptions:
     :param stream: the stream with all its limits, in place of ``stream_name`` and ``storage``.
     :param ack_wait: seconds after which a message without a verdict is delivered again.
     :param max_deliver: how often a message is delivered at the most; None for no limit.
+    :param dead_letter: the stream to which a message is moved that was delivered ``max_deliver`` times without an ack,
+        or terminated; created with the subjects ``{dead_letter}.>`` when it is missing.  It needs ``max_deliver`` and
+        ``consumer_name``, and nothing is fetched ahead, as if ``channel_buf_size`` were 1.  Empty for none.
     :param backoff: seconds that a plain ``nak()`` waits before the first, second, … redelivery; the last one serves
         all later ones.  Empty: at once.
     :param deliver_from: where a new consumer starts; one that exists goes on where it was.
@@ -255,6 +258,7 @@ class ConsumerOptions:
     stream: StreamOptions | None = None
     ack_wait: float = 30.0
     max_deliver: int | None = None
+    dead_letter: str = ""
     backoff: tuple[float, ...] = ()
     deliver_from: DeliverFrom = "all"
     max_in_flight: int = 1000
@@ -270,6 +274,7 @@ class ConsumerOptions:
         problems.whole(1, channel_buf_size=self.channel_buf_size, max_in_flight=self.max_in_flight)
         problems.whole(1, **_given(max_deliver=self.max_deliver))
         problems.seconds(ack_wait=self.ack_wait)
+        _check_dead_letter(self, problems)
         _check_backoff(self, problems)
         problems.one_of("manage", self.manage, ("create", "update", "none"))
         _check_deliver_from(self.deliver_from, problems)
@@ -299,6 +304,16 @@ def _resolve_stream(options: PublisherOptions | ConsumerOptions, problems: _Prob
         object.__setattr__(options, "stream_name", given.name)
     else:
         problems.kind("stream", given, StreamOptions)
+
+
+def _check_dead_letter(options: ConsumerOptions, problems: _Problems) -> None:
+    if options.dead_letter == "":
+        return
+    problems.name("dead_letter", options.dead_letter)
+    other = options.dead_letter != options.stream_name
+    problems.check(other, f"dead_letter={options.dead_letter!r}: expected another stream than the consumer's")
+    problems.check(options.max_deliver is not None, "dead_letter needs max_deliver: after how many deliveries")
+    problems.check(options.consumer_name != "", "dead_letter needs a consumer_name: only a durable consumer counts on")
 
 
 def _check_backoff(options: ConsumerOptions, problems: _Problems) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pubsubkit.errors import InvalidArgumentError
 
-__all__ = ["check_data", "check_headers", "check_message_id", "check_size"]
+__all__ = ["check_data", "check_headers", "check_message_id", "check_size", "message_size"]
 
 _header_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _unsafe_in_value = re.compile(r"[\r\n\x00\ud800-\udfff]").search
@@ -66,15 +66,21 @@ def check_message_id(message_id: str) -> str:
     return message_id
 
 
+def message_size(data: bytes, headers: Mapping[str, str] | None, message_id: str | None) -> int:
+    """The bytes of payload, headers and message id together, counted as NATS counts them."""
+    size = len(data)
+    if headers or message_id:
+        size += _ENVELOPE_BYTES + (_ID_BYTES + len(message_id.encode()) if message_id else 0)
+        size += sum(len(name) + len(value.encode()) + _FIELD_BYTES for name, value in (headers or {}).items())
+    return size
+
+
 def check_size(data: bytes, headers: Mapping[str, str] | None, message_id: str | None, limit: int) -> None:
     """Check that payload, headers and message id together fit into *limit* bytes, counted as NATS counts them.
 
     :raises InvalidArgumentError: they do not.
     """
-    size = len(data)
-    if headers or message_id:
-        size += _ENVELOPE_BYTES + (_ID_BYTES + len(message_id.encode()) if message_id else 0)
-        size += sum(len(name) + len(value.encode()) + _FIELD_BYTES for name, value in (headers or {}).items())
+    size = message_size(data, headers, message_id)
     if size > limit:
         raise InvalidArgumentError(
             f"the message has {size} bytes (headers included), more than the {limit} that the broker takes; "

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, final
 
 from pubsubkit.closing import Closing
+from pubsubkit.dead_letter import DeadLetters
 from pubsubkit.driver import Capability, Settlement, Verdict
 from pubsubkit.errors import ClosedError, PubSubError
 from pubsubkit.hooks import report_received, report_settled
@@ -76,6 +77,7 @@ class Subscription(Closing):
         self._opening = asyncio.Lock()
         self._stopping: asyncio.Future[None] | None = None
         self._ledger = Ledger(self.options.ack_wait)
+        self._dead_letters = DeadLetters(connection, self.options) if self.options.dead_letter else None
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -91,16 +93,18 @@ class Subscription(Closing):
             inner = self._inner or await self._open()
         except ClosedError:
             raise StopAsyncIteration from None
-        try:
-            delivery = await inner.receive()
-        except PubSubError:
-            raise
-        except Exception as error:
-            raise portable(
-                error, self._connection.driver, f"receive from stream {self.options.stream_name!r}"
-            ) from error
-        if delivery is None:
-            raise StopAsyncIteration
+        while True:
+            try:
+                delivery = await inner.receive()
+            except PubSubError:
+                raise
+            except Exception as error:
+                doing = f"receive from stream {self.options.stream_name!r}"
+                raise portable(error, self._connection.driver, doing) from error
+            if delivery is None:
+                raise StopAsyncIteration
+            if self._dead_letters is None or not await self._dead_letters.takes(delivery, self._ledger):
+                break
         message = Message(delivery, self)
         self._ledger.add(message)
         if self._hooks.received is not None:
@@ -154,13 +158,14 @@ class Subscription(Closing):
         failure: PubSubError | None = None
         ledger.under_way += 1
         try:
-            await delivery.settle(settlement)
+            if self._dead_letters is None:
+                await delivery.settle(settlement)
+            else:
+                await self._dead_letters.settle(delivery, settlement)
         except Exception as error:  # noqa: BLE001 - translated and raised below
             failure = portable(error, self._connection.driver, f"{settlement.verdict.value} of {message.subject!r}")
         finally:
-            ledger.under_way -= 1
-            if ledger.watched:
-                ledger.wake()
+            ledger.end()
         if failure is None:
             if settlement.verdict is Verdict.IN_PROGRESS:
                 message.leased = time.monotonic()
@@ -187,8 +192,10 @@ class Subscription(Closing):
 
     async def _join(self, spec: ConsumerSpec) -> DriverSubscription:
         self._check_open()
+        # Brokers count the deliveries of what is fetched ahead, which must not make a dead letter of it unseen.
+        buffer = self.options.channel_buf_size if self._dead_letters is None else 1
         with translating(self._connection.driver, f"subscribe to {spec.stream}/{spec.name}"):
-            inner = await self._connection.driver.subscribe(spec, self.options.channel_buf_size)
+            inner = await self._connection.driver.subscribe(spec, buffer)
         if self.closed:
             await inner.aclose(())
             self._check_open()
