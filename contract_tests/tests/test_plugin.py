@@ -1,108 +1,263 @@
 """The pytest plugin in runs of its own, outside of this repository."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+MEMORY = "--pubsubkit-contract=memory://"
+A_FEW = "--pubsubkit-only=ack,term"
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=env)
+
+
+def suite(folder: Path, body: str) -> None:
+    """Write a test file that has a subclass of the suite."""
+    source = "from pubsubkit_contract import *\nfrom pubsubkit_contract import ContractSuite\n" + body
+    (folder / "test_it.py").write_text(source)
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """The only target of the report that was written."""
+    [target] = json.loads((folder / "report.json").read_text())["targets"]
+    return target
 
 
 def test_a_url_is_enough(tmp_path: Path):
-    """--pubsubkit-contract=URL runs the whole contract in an empty directory."""
-    done = run(tmp_path, "--pubsubkit-contract=memory://")
+    """In an empty directory a URL runs the whole contract, in two processes as well; all ends in one verdict."""
+    done = run(tmp_path, MEMORY, "-n", "2", "--pubsubkit-report=report.json", "--junitxml=junit.xml")
     assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
-    assert "test_roundtrip" in run(tmp_path, "--pubsubkit-contract=memory://", "-vv", "-k", "roundtrip").stdout
+    assert "memory conforms to pubsubkit contract 1.0" in done.stdout
+    target = report(tmp_path)
+    assert (target["verdict"], target["unproved"]) == ("conformant", [])
+    assert set(target["proved"]) == set(target["declared"])
+    outcomes = {case["id"]: case["outcome"] for case in target["cases"]}
+    assert (outcomes["ack.final"], outcomes["settle.unsupported"]) == ("pass", "not_applicable")
+    assert all(case["evidence"] for case in target["cases"] if case["outcome"] == "pass")
+    properties = ET.parse(tmp_path / "junit.xml").iter("property")
+    assert len([each for each in properties if each.get("name") == "pubsubkit_contract"]) == len(target["cases"])
+
+
+def test_a_part_of_it(tmp_path: Path):
+    """Some groups, or whatever pytest selects, give no verdict on the whole; a wrong group is a usage error."""
+    done = run(tmp_path, MEMORY, A_FEW)
+    assert done.returncode == 0, done.stdout
+    assert "only a part of pubsubkit contract 1.0 was run" in done.stdout
+    assert "Acknowledgement" in done.stdout
+    assert "Core delivery" not in done.stdout
+    wrong = run(tmp_path, MEMORY, "--pubsubkit-only=akc")
+    assert (wrong.returncode, "no group akc; there are: ack" in wrong.stderr) == (4, True)
+
+
+def test_several_targets(tmp_path: Path):
+    """Several targets stand side by side in one report."""
+    done = run(tmp_path, MEMORY, "--pubsubkit-contract=pubsubkit_nats.testing:NatsHarness", A_FEW)
+    assert done.returncode == 0, done.stdout
+    assert "pubsubkit contract 1.0: memory" in done.stdout
+    assert "pubsubkit contract 1.0: nats" in done.stdout
 
 
 def test_beside_tests_of_ones_own(tmp_path: Path):
     """Files that are named on the command line run beside the contract."""
     (tmp_path / "test_mine.py").write_text("def test_mine(): pass\n")
-    done = run(tmp_path, "test_mine.py", "--pubsubkit-contract=memory://", "-k", "mine or roundtrip")
-    assert "2 passed" in done.stdout, done.stdout
+    done = run(tmp_path, "test_mine.py", MEMORY, "-k", "test_mine or test_receipt")
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
 
 
-def test_a_subclass(tmp_path: Path):
-    """A subclass with a url runs the contract from a test file, with or without an asyncio plugin."""
-    source = "from pubsubkit_contract import ContractSuite\nclass TestIt(ContractSuite):\n    url = 'memory://'\n"
-    (tmp_path / "test_it.py").write_text(source)
-    for extra in ((), ("-p", "no:asyncio")):
-        done = run(tmp_path, *extra, "-k", "roundtrip or resume")
-        assert "2 passed" in done.stdout, done.stdout
+@pytest.mark.parametrize("extra", [(), ("-p", "no:asyncio"), ("-o", "asyncio_mode=auto"), ("-n", "2")])
+def test_a_subclass(tmp_path: Path, extra: tuple[str, ...]):
+    """A subclass with a harness runs the contract from a test file, whatever async plugin is there."""
+    suite(tmp_path, "class TestIt(ContractSuite):\n    harness = 'pubsubkit_memory.testing:MemoryHarness'\n")
+    done = run(tmp_path, *extra, A_FEW)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+
+
+def test_without_autoload(tmp_path: Path):
+    """With plugin autoload disabled -p brings the plugin, and failures still show what was compared."""
+    suite(
+        tmp_path,
+        """
+class TestIt(ContractSuite):
+    url = 'memory://'
+import pubsubkit_memory.delivery as delivery
+async def settle(self, settlement): pass
+delivery.MemoryDelivery.settle = settle
+""",
+    )
+    done = run(tmp_path, "-p", "pubsubkit_contract.plugin", A_FEW, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    assert done.returncode == 1
+    assert "rule ack.final: An acked message does not come back" in done.stdout
+    assert "received b'acked'" in done.stdout
+    assert "does NOT conform" in done.stdout
+
+
+def test_a_missing_knob_leaves_the_verdict_open(tmp_path: Path):
+    """What the harness cannot do is not run, which is no pass: the run fails, and says what is missing."""
+    suite(
+        tmp_path,
+        """
+from pubsubkit_memory.testing import MemoryHarness
+class Weak(MemoryHarness):
+    knobs = frozenset()
+class TestIt(ContractSuite):
+    harness = Weak
+""",
+    )
+    done = run(tmp_path, "--pubsubkit-report=report.json", "-n", "2")
+    assert done.returncode == 1, done.stdout
+    assert "INCOMPLETE" in done.stdout
+    assert "rst.not_promised" in done.stdout
+    assert report(tmp_path)["verdict"] == "incomplete"
+
+
+def test_all_skipped_is_no_success(tmp_path: Path):
+    """A run in which no case passed fails."""
+    done = run(tmp_path, MEMORY, "--pubsubkit-only=flt", "-k", "blackhole")
+    assert (done.returncode, "1 skipped" in done.stdout) == (1, True), done.stdout
+
+
+def test_a_replaced_case_is_a_deviation(tmp_path: Path):
+    """A method that hides a case is reported, whatever it does."""
+    suite(
+        tmp_path,
+        """
+class TestIt(ContractSuite):
+    url = 'memory://'
+    def test_ack_final(self): pass
+""",
+    )
+    done = run(tmp_path, "-n", "2", "--pubsubkit-report=report.json")
+    assert done.returncode == 0, done.stdout
+    assert "except for declared deviations: ack.final" in done.stdout
+    [row] = [case for case in report(tmp_path)["cases"] if case["outcome"] == "deviation"]
+    assert (row["id"], row["reason"]) == ("ack.final", "replaced by a method of TestIt")
+
+
+def test_deviations_and_withheld_capabilities(tmp_path: Path):
+    """What the harness withholds and declares is in the report; a deviation that passes fails the run."""
+    suite(
+        tmp_path,
+        """
+from pubsubkit import Capability
+from pubsubkit_memory.testing import MemoryHarness
+class Mine(MemoryHarness):
+    withheld = frozenset({Capability.TERM})
+    deviations = {"ack.idempotent": Deviation(reason="a known fault", issue="#7")}
+class TestIt(ContractSuite):
+    harness = Mine
+""",
+    )
+    done = run(tmp_path, "--pubsubkit-only=ack,term,settle", "--pubsubkit-report=report.json")
+    assert done.returncode == 1, done.stdout
+    assert "it passes, but is declared a deviation: a known fault (#7)" in done.stdout
+    target = report(tmp_path)
+    outcomes = {case["id"]: case["outcome"] for case in target["cases"]}
+    assert outcomes["term.final"] == "not_applicable"
+    assert outcomes["settle.unsupported"] == "pass"
+    assert target["withheld"] == ["term"]
+
+
+def test_an_unknown_capability_is_an_error(tmp_path: Path):
+    """A capability that does not exist cannot be withheld by a slip of the pen."""
+    suite(tmp_path, "from pubsubkit import Capability\nCapability.NACK\n")
+    assert "NACK" in run(tmp_path).stdout
 
 
 def test_a_broken_backend_fails(tmp_path: Path):
-    """A backend that drops every seventh message fails the contract."""
-    source = """
+    """A backend that drops every seventh message does not conform, and the case says so."""
+    suite(
+        tmp_path,
+        """
 import itertools
 from pubsubkit import register_backend
 from pubsubkit.receipt import PublishReceipt
-from pubsubkit_contract import ContractSuite
 from pubsubkit_memory import MemoryDriver
-
 count = itertools.count(1)
-
 class Drops(MemoryDriver):
     async def send(self, messages, timeout):
         kept = [message for message in messages if next(count) % 7]
         return [*await super().send(kept, timeout), *[PublishReceipt("s", 1)] * (len(messages) - len(kept))]
-
 register_backend("drops", Drops)
-
 class TestDrops(ContractSuite):
     url = "drops://"
-"""
-    (tmp_path / "test_drops.py").write_text(source)
-    done = run(tmp_path, "-k", "no_loss")
+""",
+    )
+    done = run(tmp_path, "-k", "no_loss", "--pubsubkit-time-scale=0.1")
     assert done.returncode == 1, done.stdout
-    assert "1 failed" in done.stdout
+    assert "does NOT conform to pubsubkit contract 1.0: it breaks core.no_loss_no_extra" in done.stdout
 
 
 def test_a_url_without_backend_fails(tmp_path: Path):
-    """A URL that no backend takes is a usage error in one line, without its secrets; nothing is skipped."""
-    for url, words in (
+    """A target that cannot be had is a usage error in one line, without its secrets; nothing is skipped."""
+    for target, words in (
         ("nosuch://", "no backend for scheme"),
-        ("", "empty"),
+        ("", "neither a URL nor a harness"),
+        ("nosuch.module:Harness", "No module named"),
         ("nats://u:hunter2@h?tokn=hunter2", "token"),
     ):
-        done = run(tmp_path, f"--pubsubkit-contract={url}")
+        done = run(tmp_path, f"--pubsubkit-contract={target}")
         assert done.returncode == 4
         assert words in done.stderr
         assert "hunter2" not in done.stdout + done.stderr
 
 
 def test_failures_show_no_secrets(tmp_path: Path):
-    """A broker that cannot be reached fails the cases; pytest's tracebacks do not show the URL's password."""
-    done = run(tmp_path, "--pubsubkit-contract=nats://u:hunter2@127.0.0.1:1", "-k", "roundtrip")
-    assert "1 failed" in done.stdout
-    assert "hunter2" not in done.stdout + done.stderr
+    """A broker that cannot be reached fails every case at once; nowhere does the URL's password show."""
+    target = "--pubsubkit-contract=nats://u:hunter2@127.0.0.1:1"
+    done = run(tmp_path, target, "--pubsubkit-report=report.json", "--junitxml=junit.xml", "--showlocals")
+    assert done.returncode == 1
+    assert "nats does NOT conform" in done.stdout
+    assert "passed" not in done.stdout
+    written = [(tmp_path / name).read_text() for name in ("report.json", "junit.xml")]
+    assert "hunter2" not in "".join([done.stdout, done.stderr, *written])
 
 
 def test_nothing_is_left_behind(tmp_path: Path):
     """The suite deletes every stream that it made, also in cases that close their backend."""
-    source = """
-import asyncio, pytest
-from pubsubkit_contract import ContractSuite
+    suite(
+        tmp_path,
+        """
 from pubsubkit_memory import Broker
-
+from pubsubkit_memory.testing import MemoryHarness
+class Keeping(MemoryHarness):
+    async def stop(self): pass
 class TestIt(ContractSuite):
-    url = "memory://left-behind"
-
+    harness = Keeping("memory://left-behind")
 def test_zz_clean():
     assert "streams=[]" in repr(Broker.named("left-behind"))
-"""
-    (tmp_path / "test_it.py").write_text(source)
+""",
+    )
     done = run(tmp_path)
     assert done.returncode == 0, done.stdout
 
 
 def test_other_runs_are_left_alone(tmp_path: Path):
-    """Without the option the plugin collects nothing and imports nothing but itself."""
+    """Without the option the plugin collects nothing, imports nothing but itself, and shows no fixture."""
     (tmp_path / "test_mine.py").write_text(
         "import sys\ndef test_mine():\n"
-        "    assert not {'pubsubkit', 'nats', 'pubsubkit_contract.kit'} & set(sys.modules)\n"
+        "    ours = {name for name in sys.modules if name.startswith(('pubsubkit', 'nats'))}\n"
+        "    assert ours == {'pubsubkit_contract', 'pubsubkit_contract.plugin'}\n"
     )
-    assert "1 passed" in run(tmp_path).stdout
+    done = run(tmp_path)
+    assert "1 passed" in done.stdout, done.stdout
+    assert "contract" not in done.stdout
+    assert "pubsubkit" not in run(tmp_path, "--fixtures").stdout
+
+
+def test_the_seed_is_told_and_can_be_repeated(tmp_path: Path):
+    """The report has the seed, the same in all processes, and --pubsubkit-seed sets it."""
+    run(tmp_path, MEMORY, A_FEW, "-n", "2", "--pubsubkit-report=report.json")
+    assert isinstance(report(tmp_path)["seed"], int)
+    run(tmp_path, MEMORY, A_FEW, "--pubsubkit-seed=42", "--pubsubkit-report=report.json")
+    assert report(tmp_path)["seed"] == 42

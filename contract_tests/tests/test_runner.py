@@ -20,6 +20,7 @@ QUICK = Timing(cap=0.3, short=0.05, quiet=0.02, case=0.5)
 
 
 def declare(function: Callable, **options) -> Case:
+    function.__name__ = "test_x_y"
     return case("x.y", why="because", **options)(function).case  # type: ignore[attr-defined]
 
 
@@ -71,7 +72,7 @@ def test_whatever_a_case_raises_is_a_failure(error: BaseException):
 
 def test_a_case_that_hangs_fails():
     """A case has a limit, and what it left running is cancelled, also where that does not want to end."""
-    ended = []
+    ended, left = [], []
 
     async def stubborn():
         try:
@@ -81,7 +82,7 @@ def test_a_case_that_hangs_fails():
 
     async def hangs(self, kit: Kit):
         kit.note("seen")
-        asyncio.ensure_future(stubborn())
+        left.append(asyncio.ensure_future(stubborn()))
         await asyncio.Event().wait()
 
     result = run(hangs)

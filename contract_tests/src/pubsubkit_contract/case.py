@@ -62,12 +62,14 @@ def case(  # noqa: PLR0913 - a declaration, read as a row of a table
     level: Level = Level.MUST,
     since: str = "1.0",
 ) -> Callable[[CaseFunction], Callable[..., None]]:
-    """Declare a case; the docstring of the function is the rule.
+    """Declare a case; the docstring of the function is the rule, and its name ``test_group_name``.
 
     The function becomes a plain test method, so that it runs whatever async plugin is installed.
     """
 
     def wrap(function: CaseFunction) -> Callable[..., None]:
+        name = f"test_{case_id.replace('.', '_')}"
+        assert function.__name__ == name, f"the function of case {case_id} must be called {name}"
         declared = Case(
             id=case_id,
             rule=" ".join((function.__doc__ or "").split()),

@@ -68,7 +68,8 @@ class Runner:
                 evidence, error = self._loop.run_until_complete(self._attempt(case, suite))
                 outcome, reason = self._judge(case, error)
         except Exception as failure:  # noqa: BLE001 - the harness failed
-            error, outcome, reason = failure, Outcome.FAIL, f"the harness failed: {_text(failure)}"
+            # Not kept: it is the same one for every case, and would grow by each traceback.
+            outcome, reason = Outcome.FAIL, f"the harness failed: {_text(failure)}"
         return Result(
             case=case,
             outcome=outcome,

@@ -71,7 +71,7 @@ class AcknowledgementCases(Cases):
             assert (await kit.receive(subscription)).data == b"canary"
 
     @case("ack.not_implicit", why="A handler that dies has not handled its message.", needs={Capability.ACK_WAIT})
-    async def test_not_implicit(self, kit: Kit) -> None:
+    async def test_ack_not_implicit(self, kit: Kit) -> None:
         """Being delivered, and the next message being asked for, is no ack."""
         subscription = await kit.feed(b"1", b"2", ack_wait=kit.short)
         await kit.read(subscription, 2, ack=False)
@@ -127,7 +127,7 @@ class AcknowledgementCases(Cases):
         why="A terminated message that keeps its place stops a consumer for good.",
         needs={Capability.TERM, Capability.MAX_IN_FLIGHT},
     )
-    async def test_term_frees(self, kit: Kit) -> None:
+    async def test_term_counts_once(self, kit: Kit) -> None:
         """A terminated message makes room for the next message under max_in_flight."""
         subscription = await kit.feed(*(b"%d" % number for number in range(5)), max_in_flight=1, ack_wait=_LONG)
         for number in range(5):
@@ -136,7 +136,7 @@ class AcknowledgementCases(Cases):
             assert await message.term()
 
     @case("settle.stale", why="A handler that was too slow may speak at any time.", needs={Capability.ACK_WAIT})
-    async def test_stale_handle(self, kit: Kit) -> None:
+    async def test_settle_stale(self, kit: Kit) -> None:
         """Settling a delivery whose message was delivered again raises nothing; once the newer one
         was acked it does nothing at all.
         """
@@ -154,7 +154,7 @@ class AcknowledgementCases(Cases):
         why="A late nak must not lose the message that somebody else is working on.",
         needs={Capability.ACK_WAIT, Capability.NAK},
     )
-    async def test_stale_nak(self, kit: Kit) -> None:
+    async def test_settle_stale_nak(self, kit: Kit) -> None:
         """A nak of an old delivery, while the newer one has no verdict, never loses the message."""
         subscription = await kit.feed(b"x", ack_wait=kit.short)
         old = await kit.receive(subscription)
@@ -189,7 +189,7 @@ class AcknowledgementCases(Cases):
         why="A verdict that is silently dropped looks like one that was kept.",
         absent=set(_REFUSED),
     )
-    async def test_unsupported(self, kit: Kit) -> None:
+    async def test_settle_unsupported(self, kit: Kit) -> None:
         """A verdict that the backend does not have raises UnsupportedError; the message stays without one."""
         subscription = await kit.feed(b"x")
         message = await kit.receive(subscription)
@@ -204,7 +204,7 @@ class AcknowledgementCases(Cases):
         why="Work that takes longer than ack_wait must be possible without doing it twice.",
         needs={Capability.IN_PROGRESS, Capability.ACK_WAIT},
     )
-    async def test_in_progress(self, kit: Kit) -> None:
+    async def test_extend_works(self, kit: Kit) -> None:
         """in_progress keeps a message from being delivered again, while its canary comes back several times."""
         lease = max(0.2, 2 * kit.short)
         subscription = await kit.feed(b"slow", b"canary", ack_wait=lease)
@@ -229,7 +229,7 @@ class AcknowledgementCases(Cases):
         why="A handler that hangs must not keep its message for ever.",
         needs={Capability.IN_PROGRESS, Capability.ACK_WAIT},
     )
-    async def test_extension_ends(self, kit: Kit) -> None:
+    async def test_extend_ends(self, kit: Kit) -> None:
         """After the last in_progress ack_wait begins anew and runs out."""
         subscription = await kit.feed(b"x", ack_wait=kit.short)
         message = await kit.receive(subscription)
@@ -239,7 +239,7 @@ class AcknowledgementCases(Cases):
         assert (again.data, time.monotonic() - started >= kit.short * 0.9) == (b"x", True)
 
     @case("nak.redelivers", why="A nak is a wish to try again.", needs={Capability.NAK})
-    async def test_nak(self, kit: Kit) -> None:
+    async def test_nak_redelivers(self, kit: Kit) -> None:
         """A nak brings the message back at once, long before ack_wait, the same but for its count."""
         subscription = await kit.feed(b"x", ack_wait=_LONG)
         first = await kit.receive(subscription)
@@ -306,7 +306,7 @@ class AcknowledgementCases(Cases):
         why="A log line that is written later must tell of the delivery that it is about.",
         needs={Capability.NAK, Capability.DELIVERY_COUNT},
     )
-    async def test_handle_snapshot(self, kit: Kit) -> None:
+    async def test_nak_handle_snapshot(self, kit: Kit) -> None:
         """The handle of the first delivery still says what it said when the second one is there."""
         subscription = await kit.feed(b"x", ack_wait=_LONG)
         first = await kit.receive(subscription)
@@ -321,7 +321,7 @@ class AcknowledgementCases(Cases):
         why="A handler that changes what it got must not change what the next one gets.",
         needs={Capability.NAK, Capability.HEADERS},
     )
-    async def test_content_unmutated(self, kit: Kit) -> None:
+    async def test_nak_content_unmutated(self, kit: Kit) -> None:
         """What a handler does to the headers of a delivery is not in the next delivery."""
         subscription = await kit.subscription(ack_wait=_LONG)
         publisher = await kit.publisher()
@@ -336,7 +336,7 @@ class AcknowledgementCases(Cases):
         assert dict((await kit.receive(subscription)).headers) == {"a": "original"}
 
     @case("nak.delay_lower", why="A delay that is not kept turns a retry into a storm.", needs={Capability.NAK_DELAY})
-    async def test_nak_delay(self, kit: Kit) -> None:
+    async def test_nak_delay_lower(self, kit: Kit) -> None:
         """A delayed nak comes back after the delay, not before."""
         subscription = await kit.feed(b"later", ack_wait=_LONG)
         message = await kit.receive(subscription)
@@ -347,7 +347,7 @@ class AcknowledgementCases(Cases):
         assert again.data == b"later"
 
     @case("nak.delay_no_hol", why="One message that waits must not hold up all others.", needs={Capability.NAK_DELAY})
-    async def test_delay_no_blocking(self, kit: Kit) -> None:
+    async def test_nak_delay_no_hol(self, kit: Kit) -> None:
         """While one message is delayed the next ones arrive, and the delayed one still comes."""
         subscription = await kit.feed(b"later", b"next", ack_wait=_LONG)
         message = await kit.receive(subscription)

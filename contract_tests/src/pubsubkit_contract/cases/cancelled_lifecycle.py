@@ -25,7 +25,7 @@ class CancelledLifecycleCases(Cases):
     """What is cancelled at any moment leaves nothing half done that is in the way later."""
 
     @case("can.open", why="A service that is stopped while it starts is started again at once.")
-    async def test_open(self, kit: Kit) -> None:
+    async def test_can_open(self, kit: Kit) -> None:
         """Opening that is cancelled at any moment can be done again, and leaves no member that takes messages."""
         options = (await kit.subscription(ack_wait=_LONG)).options
         for turns in range(1, 9):
@@ -46,7 +46,7 @@ class CancelledLifecycleCases(Cases):
         why="A member that nobody knows of takes messages and never gives them back.",
         needs={Capability.DURABLE, Capability.COMPETE, Capability.NAK},
     )
-    async def test_open_phantom(self, kit: Kit) -> None:
+    async def test_can_open_phantom(self, kit: Kit) -> None:
         """A member whose opening was cancelled takes no messages, also when it is not closed."""
         reader = await kit.subscription(ack_wait=_LONG, channel_buf_size=1)
         phantoms: list[Subscription] = []
@@ -62,7 +62,7 @@ class CancelledLifecycleCases(Cases):
         assert sorted(payloads(await kit.read(reader, 20))) == sorted(wanted)
 
     @case("can.close", why="Clean-up runs under a timeout of its own, which runs out.")
-    async def test_close(self, kit: Kit) -> None:
+    async def test_can_close(self, kit: Kit) -> None:
         """A close that is cancelled goes on by itself, and closing again waits for its end."""
         for turns in range(1, 6):
             backend = await kit.connect()
@@ -80,7 +80,7 @@ class CancelledLifecycleCases(Cases):
                 await kit.backend.consumer_info(kit.stream, name)
 
     @case("can.task_group", why="A task group cancels everything when one of its tasks fails.")
-    async def test_task_group(self, kit: Kit) -> None:
+    async def test_can_task_group(self, kit: Kit) -> None:
         """Tasks that publish and consume end promptly when they are cancelled; no error of theirs goes unseen."""
         with Leftovers(kit.cap) as leftovers:
             backend = await kit.connect()

@@ -27,7 +27,7 @@ class ClosingCases(Cases):
         why="A handler that was cut short has not handled its message.",
         needs={Capability.DURABLE},
     )
-    async def test_unacked_kept(self, kit: Kit) -> None:
+    async def test_dur_unacked_kept(self, kit: Kit) -> None:
         """What was read and has no verdict at close comes back; at once, long before ack_wait, where there is nak."""
         wait = _LONG if Capability.NAK in kit.backend.capabilities else kit.short
         first = await kit.feed(b"1", b"2", b"held", ack_wait=wait)
@@ -42,7 +42,7 @@ class ClosingCases(Cases):
         why="A message that kills every process that reads it is found by its count.",
         needs={Capability.DURABLE, Capability.NAK, Capability.DELIVERY_COUNT},
     )
-    async def test_unacked_counted(self, kit: Kit) -> None:
+    async def test_dur_unacked_counted(self, kit: Kit) -> None:
         """Deliveries go on being counted when the consumer is closed and opened again."""
         member = await kit.feed(b"held", ack_wait=_LONG)
         for count in (1, 2, 3):
@@ -55,7 +55,7 @@ class ClosingCases(Cases):
         why="Restarts in a row would kill messages that no handler ever saw.",
         needs={Capability.DURABLE, Capability.NAK, Capability.MAX_DELIVER},
     )
-    async def test_unseen_not_dead(self, kit: Kit) -> None:
+    async def test_dur_unseen_not_dead_lettered(self, kit: Kit) -> None:
         """Closing over and over with unread messages does not use up their max_deliver."""
         options: dict[str, Any] = {"ack_wait": _LONG, "max_deliver": 2}
         member = await kit.feed(b"1", b"2", **options)
@@ -73,7 +73,7 @@ class ClosingCases(Cases):
         why="The last acks before an orderly end must not be lost with it.",
         needs={Capability.DURABLE},
     )
-    async def test_ack_survives_close(self, kit: Kit) -> None:
+    async def test_dur_ack_survives_close(self, kit: Kit) -> None:
         """When closing a subscription returns, the broker has recorded the acks that were given right before."""
         subscription = await kit.feed(*(b"%d" % number for number in range(30)), ack_wait=_LONG)
         await kit.read(subscription, 30)
@@ -86,7 +86,7 @@ class ClosingCases(Cases):
         why="A process that ends closes its connection and nothing else.",
         needs={Capability.DURABLE},
     )
-    async def test_ack_survives_disconnect(self, kit: Kit) -> None:
+    async def test_dur_ack_survives_disconnect(self, kit: Kit) -> None:
         """When closing the backend returns, the broker has recorded the acks that were given right before."""
         backend = await kit.connect()
         subscription = await kit.subscription(backend=backend, ack_wait=_LONG)
@@ -101,7 +101,7 @@ class ClosingCases(Cases):
         why="A retry that was put off for an hour must not depend on who is there in an hour.",
         needs={Capability.DURABLE, Capability.NAK_DELAY},
     )
-    async def test_delay_survives_close(self, kit: Kit) -> None:
+    async def test_dur_delay_survives_close(self, kit: Kit) -> None:
         """A delayed nak is the broker's to keep: the message comes to the next reader, and not before the delay."""
         delay = max(0.3, 2 * kit.short)
         first = await kit.feed(b"later", ack_wait=_LONG)

@@ -24,7 +24,7 @@ class ConcurrencyCases(Cases):
     """Everything may be used by several tasks at once."""
 
     @case("con.publishers", why="The handlers of a service share its publisher.")
-    async def test_publishers(self, kit: Kit) -> None:
+    async def test_con_publishers(self, kit: Kit) -> None:
         """Eight tasks that share one publisher get receipts of their own, and each message arrives once."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()
@@ -46,7 +46,7 @@ class ConcurrencyCases(Cases):
         "con.batches",
         why="Two imports that run at the same time must not mix up, hold up or drop each other's messages.",
     )
-    async def test_batches(self, kit: Kit) -> None:
+    async def test_con_batches(self, kit: Kit) -> None:
         """Three publish_many at once on one publisher with a small window all end, each with its own receipts."""
         subscription = await kit.subscription()
         publisher = await kit.publisher(window=3)
@@ -62,7 +62,7 @@ class ConcurrencyCases(Cases):
         why="A full window must not turn the order of events around.",
         needs={Capability.ORDERING},
     )
-    async def test_call_order(self, kit: Kit) -> None:
+    async def test_con_call_order(self, kit: Kit) -> None:
         """Tasks that wait for room in one publisher's window are served in the order in which they came."""
         subscription = await kit.subscription()
         publisher = await kit.publisher(window=1)
@@ -73,7 +73,7 @@ class ConcurrencyCases(Cases):
         assert payloads(await kit.read(subscription, 20)) == wanted
 
     @case("con.two_iterators", why="A service with several workers shares one subscription among them.")
-    async def test_two_iterators(self, kit: Kit) -> None:
+    async def test_con_two_iterators(self, kit: Kit) -> None:
         """Of tasks that iterate one subscription each gets messages, and each message goes to one of them."""
         subscription = await kit.subscription(ack_wait=_LONG)
         waiting = [asyncio.ensure_future(kit.receive(subscription)) for _ in range(3)]
@@ -91,7 +91,7 @@ class ConcurrencyCases(Cases):
         why="What is opened by its first use is used first by several tasks at once.",
         needs={Capability.HISTORY},
     )
-    async def test_first_use(self, kit: Kit) -> None:
+    async def test_con_first_use(self, kit: Kit) -> None:
         """Tasks that begin to iterate a subscription at the same time join its consumer once."""
         await kit.publish(b"1", b"2", b"3", b"4")
         options = ConsumerOptions(stream_name=kit.stream, ack_wait=_LONG)
@@ -109,7 +109,7 @@ class ConcurrencyCases(Cases):
         why="A deployment replaces all members of a consumer at the same time.",
         needs={Capability.DURABLE, Capability.COMPETE, Capability.NAK},
     )
-    async def test_open_close_storm(self, kit: Kit) -> None:
+    async def test_con_open_close_storm(self, kit: Kit) -> None:
         """While members come and go, all at once, nothing is lost; those that stay in the end all get work."""
 
         async def come_and_go() -> Subscription:
@@ -134,7 +134,7 @@ class ConcurrencyCases(Cases):
         why="A member that is closed by another task than the one that reads is the rule, not the exception.",
         needs={Capability.DURABLE, Capability.COMPETE, Capability.NAK},
     )
-    async def test_close_while_reading(self, kit: Kit) -> None:
+    async def test_con_close_while_reading(self, kit: Kit) -> None:
         """A member that is closed while its tasks read and ack loses nothing; what it acked comes to nobody else."""
         wanted = [b"%d" % number for number in range(60)]
         leaving = await kit.feed(*wanted, ack_wait=_LONG, channel_buf_size=5)
@@ -153,3 +153,5 @@ class ConcurrencyCases(Cases):
         await kit.within(asyncio.gather(work(leaving), work(leaving), work(staying)), "the work")
         kit.note(f"{len(done)} acked")
         assert sorted(done) == sorted(wanted)
+        info = await kit.consumer_info()
+        assert (info.num_pending, info.num_ack_pending) == (0, 0)

@@ -25,7 +25,7 @@ class ConfigurationCases(Cases):
         "prov.no_overwrite",
         why="A service that starts must not throw away the limits and subjects that an operator has set.",
     )
-    async def test_no_overwrite(self, kit: Kit) -> None:
+    async def test_prov_no_overwrite(self, kit: Kit) -> None:
         """A publisher and a narrow consumer leave an existing stream's subjects and limits as they are."""
         more = f"{kit.stream}-more"
         options = StreamOptions(name=kit.stream, subjects=(kit.subject(">"), more), max_messages=1000, max_age=3600.0)
@@ -40,7 +40,7 @@ class ConfigurationCases(Cases):
         assert (await kit.stream_info()).messages == 2
 
     @case("prov.wider", why="Several services share a stream, and each needs only a part of it.")
-    async def test_wider(self, kit: Kit) -> None:
+    async def test_prov_wider(self, kit: Kit) -> None:
         """A stream that promises more than is asked is no conflict: more subjects, and limits that nobody named."""
         options = StreamOptions(name=kit.stream, subjects=(kit.subject(">"),), storage=Storage.FILE, max_bytes=10**6)
         await kit.backend.ensure_stream(options)
@@ -50,7 +50,7 @@ class ConfigurationCases(Cases):
         assert (await kit.stream_info()).messages == 1
 
     @case("prov.conflict", why="A stream that keeps less than was asked loses messages, months later.")
-    async def test_conflict(self, kit: Kit) -> None:
+    async def test_prov_conflict(self, kit: Kit) -> None:
         """A stream that promises less raises ConflictError that names every field, and nothing changes."""
         before = await kit.backend.ensure_stream(StreamOptions(name=kit.stream, max_messages=10))
         wanted = StreamOptions(
@@ -78,7 +78,7 @@ class ConfigurationCases(Cases):
         why="Two services that share a name by mistake would change each other's consumer.",
         needs={Capability.DURABLE, Capability.MAX_DELIVER},
     )
-    async def test_conflict_consumer(self, kit: Kit) -> None:
+    async def test_prov_conflict_consumer(self, kit: Kit) -> None:
         """A durable with other options raises ConflictError that names the field, and the consumer goes on as it was;
         where it would start does not matter any more.
         """
@@ -98,7 +98,7 @@ class ConfigurationCases(Cases):
         assert (await kit.receive(first)).data == b"x"
 
     @case("prov.overlap", why="A message whose subject two streams hold would be stored in one of them by chance.")
-    async def test_overlap(self, kit: Kit) -> None:
+    async def test_prov_overlap(self, kit: Kit) -> None:
         """A subject belongs to one stream: another one that would hold it too is refused and not created."""
         await kit.publisher()
         other = kit.another_stream("other")
@@ -110,7 +110,7 @@ class ConfigurationCases(Cases):
         assert (await kit.stream_info()).messages == 1
 
     @case("prov.update", why="A stream grows with its users, without being emptied.")
-    async def test_update(self, kit: Kit) -> None:
+    async def test_prov_update(self, kit: Kit) -> None:
         """manage="update" adds subjects and raises limits, keeps what is there, and returns what the stream is then."""
         more = f"{kit.stream}-more"
         await kit.backend.ensure_stream(StreamOptions(name=kit.stream, max_messages=10))
@@ -123,7 +123,7 @@ class ConfigurationCases(Cases):
         assert payloads(await kit.read(subscription, 2)) == [b"before", b"after"]
 
     @case("prov.update_narrow", why="Narrowing a stream deletes messages.")
-    async def test_update_narrow(self, kit: Kit) -> None:
+    async def test_prov_update_narrow(self, kit: Kit) -> None:
         """manage="update" never narrows a stream: it raises ConflictError, and nothing changes."""
         before = await kit.backend.ensure_stream(StreamOptions(name=kit.stream, max_messages=10, max_age=3600.0))
         await kit.publish(*(b"%d" % number for number in range(10)))
@@ -141,7 +141,7 @@ class ConfigurationCases(Cases):
         why="A longer ack_wait must not cost the position.",
         needs={Capability.DURABLE, Capability.MAX_DELIVER, Capability.WILDCARDS},
     )
-    async def test_update_consumer(self, kit: Kit) -> None:
+    async def test_prov_update_consumer(self, kit: Kit) -> None:
         """manage="update" gives a durable the new options and keeps its position."""
         first = await kit.feed(b"1", b"2", ack_wait=30.0)
         await kit.read(first, 1)
@@ -159,7 +159,7 @@ class ConfigurationCases(Cases):
         why="Where operators own the streams a service must not make any.",
         needs={Capability.DURABLE},
     )
-    async def test_off(self, kit: Kit) -> None:
+    async def test_prov_off(self, kit: Kit) -> None:
         """manage="none" raises NotFoundError for what is missing, creates nothing, and takes what exists as it is."""
         with kit.raises(NotFoundError):
             await kit.publisher(manage="none")

@@ -33,7 +33,7 @@ class CrashCases(Cases):
         needs={Capability.SURVIVES_CRASH, Capability.DURABLE, Capability.ACK_WAIT},
         knobs=RESTART,
     )
-    async def test_no_loss(self, kit: Kit) -> None:
+    async def test_rst_crash_no_loss(self, kit: Kit) -> None:
         """After a crash everything comes that was not acked; only what was delivered before may come again."""
         wait = max(0.6, 4 * kit.short)
         before = await kit.connect()
@@ -56,7 +56,7 @@ class CrashCases(Cases):
         needs={Capability.SURVIVES_CRASH, Capability.HISTORY},
         knobs=RESTART,
     )
-    async def test_publishing(self, kit: Kit) -> None:
+    async def test_rst_crash_publishing(self, kit: Kit) -> None:
         """What was confirmed to a publisher at work during a crash is there, and nothing that it did not publish."""
         publisher, begun = await kit.publisher(storage=Storage.FILE), asyncio.Event()
         work = asyncio.ensure_future(_publish(kit, publisher, begun))
@@ -78,7 +78,7 @@ class CrashCases(Cases):
         absent={Capability.SURVIVES_RESTART},
         knobs=RESTART,
     )
-    async def test_not_promised(self, kit: Kit) -> None:
+    async def test_rst_not_promised(self, kit: Kit) -> None:
         """After a restart that loses everything what is open works or raises one of our errors; all can begin anew."""
         subscription, publisher = await kit.feed(b"before"), await kit.publisher()
         message = await kit.receive(subscription)

@@ -26,7 +26,7 @@ class DeliveryCases(Cases):
         "core.roundtrip",
         why="A payload that is decoded or cut on its way breaks every format but the one it was tried with.",
     )
-    async def test_roundtrip(self, kit: Kit) -> None:
+    async def test_core_roundtrip(self, kit: Kit) -> None:
         """Subject and every byte value arrive exactly as they were published, the data as bytes."""
         data = bytes(range(256)) + "é".encode()[:1]
         subscription = await kit.subscription()
@@ -36,7 +36,7 @@ class DeliveryCases(Cases):
         assert type(message.data) is bytes
 
     @case("core.receipt", why="Applications use the sequence to find the message again.")
-    async def test_receipt(self, kit: Kit) -> None:
+    async def test_core_receipt(self, kit: Kit) -> None:
         """The receipt names the stream and the sequence under which the message is delivered."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()
@@ -46,7 +46,7 @@ class DeliveryCases(Cases):
         assert [receipt.sequence for receipt in receipts] == delivered == sorted(set(delivered))
 
     @case("core.live", why="A consumer that was idle must not need a push to go on.")
-    async def test_live(self, kit: Kit) -> None:
+    async def test_core_live(self, kit: Kit) -> None:
         """A message that is published while a receive waits arrives."""
         subscription = await kit.subscription()
         waiting = asyncio.ensure_future(kit.receive(subscription))
@@ -59,13 +59,13 @@ class DeliveryCases(Cases):
         why="A service that is deployed after its producers must see what they sent.",
         needs={Capability.HISTORY},
     )
-    async def test_history(self, kit: Kit) -> None:
+    async def test_core_history(self, kit: Kit) -> None:
         """A message that was published before the consumer existed arrives."""
         await kit.publish(b"early")
         assert (await kit.receive(await kit.subscription())).data == b"early"
 
     @case("core.no_loss_no_extra", why="Loss and invention are what a broker is there to prevent.")
-    async def test_no_loss(self, kit: Kit) -> None:
+    async def test_core_no_loss_no_extra(self, kit: Kit) -> None:
         """Two hundred messages arrive once each, then the sentinel."""
         subscription = await kit.subscription()
         wanted = [b"%d" % number for number in range(200)]
@@ -78,7 +78,7 @@ class DeliveryCases(Cases):
         why="publish() is the moment at which the producer may forget the message.",
         needs={Capability.HISTORY},
     )
-    async def test_publish_confirms(self, kit: Kit) -> None:
+    async def test_core_publish_confirms(self, kit: Kit) -> None:
         """When publish returns, another connection finds the message stored, every time."""
         publisher, other = await kit.publisher(), await kit.connect()
         for number in range(1, 31):
@@ -88,7 +88,7 @@ class DeliveryCases(Cases):
         kit.note("each of 30 messages was there when its publish returned")
 
     @case("core.buffer_snapshot", why="Producers reuse buffers; a message must not change after it was handed over.")
-    async def test_buffer_snapshot(self, kit: Kit) -> None:
+    async def test_core_buffer_snapshot(self, kit: Kit) -> None:
         """Changing a buffer after publish_soon returned does not change the message."""
         subscription = await kit.subscription()
         publisher, buffer = await kit.publisher(), bytearray(b"before")
@@ -98,7 +98,7 @@ class DeliveryCases(Cases):
         assert (await kit.receive(subscription)).data == b"before"
 
     @case("core.headers_snapshot", why="Producers reuse dictionaries too.", needs={Capability.HEADERS})
-    async def test_headers_snapshot(self, kit: Kit) -> None:
+    async def test_core_headers_snapshot(self, kit: Kit) -> None:
         """Changing a header mapping after publish_soon returned does not change the message."""
         subscription = await kit.subscription()
         publisher, headers = await kit.publisher(), {"a": "before"}
@@ -111,7 +111,7 @@ class DeliveryCases(Cases):
         "core.subscribe_is_active",
         why="A request whose answer is published right after subscribing would be missed now and then.",
     )
-    async def test_subscribe_is_active(self, kit: Kit) -> None:
+    async def test_core_subscribe_is_active(self, kit: Kit) -> None:
         """What is published right after entering a subscription for new messages is received, twenty times over."""
         publisher = await kit.publisher()
         for number in range(20):
@@ -121,7 +121,7 @@ class DeliveryCases(Cases):
             await subscription.aclose()
 
     @case("core.streams_isolated", why="Streams are what keeps two applications on one broker apart.")
-    async def test_streams_isolated(self, kit: Kit) -> None:
+    async def test_core_streams_isolated(self, kit: Kit) -> None:
         """Consumers of the same name get nothing of each other's streams."""
         other = kit.another_stream("other")
         mine, theirs = await kit.subscription(), await kit.subscription(stream_name=other)
@@ -134,7 +134,7 @@ class DeliveryCases(Cases):
         assert payloads(await kit.read(theirs, 1)) == [b"theirs"]
 
     @case("core.batch", why="publish_many is how large jobs are published; its order is the order of the file.")
-    async def test_batch(self, kit: Kit) -> None:
+    async def test_core_batch(self, kit: Kit) -> None:
         """publish_many stores in order, with a receipt for each message in its place."""
         subscription = await kit.subscription()
         publisher = await kit.publisher(window=10)
@@ -145,7 +145,7 @@ class DeliveryCases(Cases):
         assert [got[sequence] for sequence in sorted(got)] == wanted
 
     @case("core.batch_large", why="More than a connection buffers at once takes another path through most clients.")
-    async def test_batch_large(self, kit: Kit) -> None:
+    async def test_core_batch_large(self, kit: Kit) -> None:
         """publish_many of more bytes than a connection buffers keeps order and content."""
         subscription = await kit.subscription(channel_buf_size=10)
         publisher = await kit.publisher()
@@ -156,7 +156,7 @@ class DeliveryCases(Cases):
         assert [got[receipt.sequence] for receipt in receipts] == wanted
 
     @case("core.batch_failure", why="Whoever retries a batch must know which messages to leave out.")
-    async def test_batch_failure(self, kit: Kit) -> None:
+    async def test_core_batch_failure(self, kit: Kit) -> None:
         """When one message of publish_many fails, the error says which were stored and which not, truly."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()
@@ -169,7 +169,7 @@ class DeliveryCases(Cases):
         assert payloads(await kit.read(subscription, 3)) == [b"good", b"good", b"sentinel"]
 
     @case("core.publish_soon", why="Mixing the ways to publish must not change the order of one publisher.")
-    async def test_publish_soon(self, kit: Kit) -> None:
+    async def test_core_publish_soon(self, kit: Kit) -> None:
         """The order of publish_soon and publish among each other is that of the calls."""
         subscription = await kit.subscription()
         publisher = await kit.publisher(window=5)
@@ -181,7 +181,7 @@ class DeliveryCases(Cases):
         assert sorted(payloads(got), key=int) == [b"%d" % number for number in range(21)]
 
     @case("core.flush", why="flush() is where a producer makes sure before it reports success.")
-    async def test_flush(self, kit: Kit) -> None:
+    async def test_core_flush(self, kit: Kit) -> None:
         """When flush returns, every message of publish_soon is stored and its future has the receipt."""
         publisher = await kit.publisher()
         futures = [await publisher.publish_soon(kit.subject("x"), b"%d" % number) for number in range(40)]
@@ -194,7 +194,7 @@ class DeliveryCases(Cases):
         why="Sources of large jobs are asynchronous.",
         needs={Capability.HEADERS, Capability.DEDUPLICATION},
     )
-    async def test_publish_many_async(self, kit: Kit) -> None:
+    async def test_core_many_async(self, kit: Kit) -> None:
         """publish_many takes an async iterable, with headers and message ids of their own."""
         subscription = await kit.subscription()
 
@@ -214,7 +214,7 @@ class DeliveryCases(Cases):
         why="A retry after a timeout is safe only when the broker stores an id once.",
         needs={Capability.DEDUPLICATION},
     )
-    async def test_dedup(self, kit: Kit) -> None:
+    async def test_core_dedup(self, kit: Kit) -> None:
         """A message id is stored once; the repeat says so and names the first one's sequence."""
         subscription = await kit.subscription()
         publisher, other = await kit.publisher(), await kit.publisher()
@@ -232,7 +232,7 @@ class DeliveryCases(Cases):
         why="An id that is remembered for ever refuses a message that is new.",
         needs={Capability.DEDUPLICATION},
     )
-    async def test_dedup_window(self, kit: Kit) -> None:
+    async def test_core_dedup_window(self, kit: Kit) -> None:
         """After the stream's duplicate_window an id may be stored again, and not before."""
         window = max(0.2, 2 * kit.short)
         subscription = await kit.subscription(
@@ -253,7 +253,7 @@ class DeliveryCases(Cases):
         why="An id that is silently ignored makes a retry unsafe without anybody knowing.",
         absent={Capability.DEDUPLICATION},
     )
-    async def test_no_dedup(self, kit: Kit) -> None:
+    async def test_core_unsupported_dedup(self, kit: Kit) -> None:
         """Without de-duplication a message id is refused, and nothing is stored."""
         publisher = await kit.publisher()
         with kit.raises(UnsupportedError, "deduplication"):

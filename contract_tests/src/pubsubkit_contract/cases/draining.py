@@ -41,7 +41,7 @@ class DrainingCases(Cases):
     """drain() ends the iteration at once, then waits for the verdicts of what was handed out, then closes."""
 
     @case("shut.drain_waits", why="A handler that is cut short has done half of its work, which is done again.")
-    async def test_waits(self, kit: Kit) -> None:
+    async def test_shut_drain_waits(self, kit: Kit) -> None:
         """A drain ends when the handler at work has given its verdict, which counts; the handler is not cancelled."""
         subscription = await kit.feed(b"1", b"2", ack_wait=_LONG)
         handler = Handler(subscription)
@@ -61,7 +61,7 @@ class DrainingCases(Cases):
         why="What was finished during a deployment must not be done again after it.",
         needs={Capability.DURABLE},
     )
-    async def test_counts(self, kit: Kit) -> None:
+    async def test_shut_drain_counts(self, kit: Kit) -> None:
         """When a drain returns, all verdicts given meanwhile have reached the broker: the messages do not come back."""
         wanted = [b"%d" % number for number in range(20)]
         subscription = await kit.feed(*wanted, ack_wait=_LONG)
@@ -75,7 +75,7 @@ class DrainingCases(Cases):
         assert (info.num_pending, info.num_ack_pending) == (0, 0)
 
     @case("shut.drain_ends_iteration", why="A service that takes new work while it stops never stops.")
-    async def test_ends_iteration(self, kit: Kit) -> None:
+    async def test_shut_drain_ends_iteration(self, kit: Kit) -> None:
         """A drain ends blocked and later iterations at once, while a handler is still at work."""
         subscription = await kit.feed(b"1", ack_wait=_LONG)
         message = await kit.receive(subscription)
@@ -93,7 +93,7 @@ class DrainingCases(Cases):
         why="Messages that wait for one slow handler to stop wait for nothing.",
         needs={Capability.DURABLE, Capability.COMPETE, Capability.NAK},
     )
-    async def test_unseen(self, kit: Kit) -> None:
+    async def test_shut_drain_unseen(self, kit: Kit) -> None:
         """What nobody has seen, and what is published from then on, goes to other members while the drain waits."""
         subscription = await kit.feed(*(b"%d" % number for number in range(20)), ack_wait=_LONG)
         held = await kit.receive(subscription)
@@ -112,7 +112,7 @@ class DrainingCases(Cases):
         why="The system that stops a service kills it after a time; what is not done by then must be done elsewhere.",
         needs={Capability.DURABLE, Capability.NAK},
     )
-    async def test_timeout(self, kit: Kit) -> None:
+    async def test_shut_drain_timeout(self, kit: Kit) -> None:
         """After its timeout, not before, a drain gives back what has no verdict; a verdict after that does nothing."""
         subscription = await kit.feed(b"1", ack_wait=_LONG)
         message = await kit.receive(subscription)
@@ -128,7 +128,7 @@ class DrainingCases(Cases):
         why="The longest work is what a graceful stop is for.",
         needs={Capability.DURABLE, Capability.ACK_WAIT, Capability.IN_PROGRESS},
     )
-    async def test_in_progress(self, kit: Kit) -> None:
+    async def test_shut_drain_in_progress(self, kit: Kit) -> None:
         """A drain waits for a handler that says in_progress, for several times ack_wait; its verdict counts."""
         wait = max(0.3, 2 * kit.short)
         subscription = await kit.feed(b"long", ack_wait=wait)
@@ -150,14 +150,14 @@ class DrainingCases(Cases):
         why="A handler that is stuck for good must not hold up the stop for the whole timeout.",
         needs={Capability.ACK_WAIT},
     )
-    async def test_lapsed(self, kit: Kit) -> None:
+    async def test_shut_drain_lapsed(self, kit: Kit) -> None:
         """A drain does not wait for a message whose ack_wait has run out: it is somebody else's."""
         subscription = await kit.feed(b"stuck", ack_wait=kit.short)
         await kit.receive(subscription)
         await kit.within(subscription.drain(_LONG), "draining")
 
     @case("shut.drain_then_close", why="The second signal means: now.")
-    async def test_then_close(self, kit: Kit) -> None:
+    async def test_shut_drain_then_close(self, kit: Kit) -> None:
         """Closing during a drain ends its wait at once; draining again, or what is closed, ends at once too."""
         subscription = await kit.feed(b"1", ack_wait=_LONG)
         message = await kit.receive(subscription)
@@ -170,7 +170,7 @@ class DrainingCases(Cases):
         await kit.within(subscription.drain(_LONG), "draining again")
 
     @case("shut.drain_idle", why="Most of the time there is nothing to wait for.")
-    async def test_idle(self, kit: Kit) -> None:
+    async def test_shut_drain_idle(self, kit: Kit) -> None:
         """A drain with nothing handed out, or all settled, or before the first use, ends at once and closes."""
         used = await kit.feed(b"1", b"2")
         await kit.read(used, 2)
@@ -185,7 +185,7 @@ class DrainingCases(Cases):
         why="A service stops as a whole, and has one time for all of it.",
         needs={Capability.FANOUT},
     )
-    async def test_consumer(self, kit: Kit) -> None:
+    async def test_shut_drain_consumer(self, kit: Kit) -> None:
         """Consumer.drain drains all its subscriptions at the same time, refuses new ones at once, then closes."""
         options = (await kit.subscription("", ack_wait=_LONG)).options
         consumer = kit.backend.consumer(options)
@@ -208,7 +208,7 @@ class DrainingCases(Cases):
         why="This is how every service is stopped, several times a day.",
         needs={Capability.CROSS_PROCESS, Capability.DURABLE},
     )
-    async def test_sigterm(self, kit: Kit) -> None:
+    async def test_shut_sigterm(self, kit: Kit) -> None:
         """A process that drains at SIGTERM lets its handler finish and ends with 0; the message does not come back."""
         if sys.platform == "win32":
             kit.note("there is no SIGTERM here")

@@ -25,7 +25,7 @@ class DurabilityCases(Cases):
         why="A deployment closes the consumer and opens it again; nothing may be done twice or left out.",
         needs={Capability.DURABLE},
     )
-    async def test_resume(self, kit: Kit) -> None:
+    async def test_dur_resume(self, kit: Kit) -> None:
         """A durable consumer that read and acked two of four resumes with exactly the other two."""
         first = await kit.feed(b"1", b"2", b"3", b"4")
         done = payloads(await kit.read(first, 2))
@@ -41,7 +41,7 @@ class DurabilityCases(Cases):
         why="The next reader is rarely the same connection.",
         needs={Capability.DURABLE},
     )
-    async def test_other_connection(self, kit: Kit) -> None:
+    async def test_dur_other_connection(self, kit: Kit) -> None:
         """The position is there for another connection when the one that made it is closed."""
         before = await kit.connect()
         first = await kit.subscription(backend=before)
@@ -57,7 +57,7 @@ class DurabilityCases(Cases):
         why="The next reader is another process, on another machine.",
         needs={Capability.DURABLE, Capability.CROSS_PROCESS},
     )
-    async def test_process_restart(self, kit: Kit) -> None:
+    async def test_dur_process_restart(self, kit: Kit) -> None:
         """A process reads and acks five of ten and ends; the next one gets exactly the other five."""
         await (await kit.subscription()).aclose()
         await kit.publish(*(b"%d" % number for number in range(10)))
@@ -70,7 +70,7 @@ class DurabilityCases(Cases):
         why="What goes wrong at every tenth close goes wrong every day.",
         needs={Capability.DURABLE},
     )
-    async def test_reopen_many(self, kit: Kit) -> None:
+    async def test_dur_reopen_many(self, kit: Kit) -> None:
         """Twenty cycles of open, read one, close over twenty messages: none is lost and none comes twice."""
         wanted = [b"%d" % number for number in range(20)]
         member = await kit.feed(*wanted)
@@ -86,7 +86,7 @@ class DurabilityCases(Cases):
         why="A consumer that is being deployed must miss nothing.",
         needs={Capability.DURABLE},
     )
-    async def test_published_while_away(self, kit: Kit) -> None:
+    async def test_dur_published_while_away(self, kit: Kit) -> None:
         """What is published while nobody reads a durable consumer arrives when somebody does."""
         await (await kit.subscription()).aclose()
         wanted = [b"%d" % number for number in range(10)]
@@ -94,7 +94,7 @@ class DurabilityCases(Cases):
         assert sorted(payloads(await kit.read(await kit.subscription(), 10))) == wanted
 
     @case("dur.names_not_leaked", why="Consumers that nobody reads any more fill up the broker.")
-    async def test_names_not_leaked(self, kit: Kit) -> None:
+    async def test_dur_names_not_leaked(self, kit: Kit) -> None:
         """An ephemeral subscription leaves no consumer behind."""
         subscription = await kit.feed(b"x", consumer_name="")
         name = (await kit.receive(subscription)).metadata.consumer
@@ -108,7 +108,7 @@ class DurabilityCases(Cases):
         why="Deleting a consumer is how operators make a service read everything once more.",
         needs={Capability.DURABLE, Capability.HISTORY},
     )
-    async def test_deleted(self, kit: Kit) -> None:
+    async def test_dur_deleted(self, kit: Kit) -> None:
         """A durable consumer that was deleted and is opened again begins anew, as one that never existed."""
         first = await kit.feed(b"1", b"2")
         await kit.read(first, 2)
@@ -121,7 +121,7 @@ class DurabilityCases(Cases):
         why="A position that is silently forgotten is found out in production.",
         absent={Capability.DURABLE},
     )
-    async def test_unsupported(self, kit: Kit) -> None:
+    async def test_dur_unsupported(self, kit: Kit) -> None:
         """Without durable consumers a consumer_name is refused."""
         await kit.publisher()
         with kit.raises(UnsupportedError, "durable"):

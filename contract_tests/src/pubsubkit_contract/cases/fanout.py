@@ -21,7 +21,7 @@ class FanoutCases(Cases):
     """Consumers of one stream do not know of each other."""
 
     @case("fan.independent", why="A service that is added must take nothing from those that are there.", needs=_FANOUT)
-    async def test_independent(self, kit: Kit) -> None:
+    async def test_fan_independent(self, kit: Kit) -> None:
         """Two durable consumers of a stream each get every message, at their own pace."""
         fast, slow = await kit.subscription("fast"), await kit.subscription("slow")
         await kit.publish(b"1", b"2", b"3")
@@ -36,7 +36,7 @@ class FanoutCases(Cases):
         why="That the mail was sent does not mean that the bill was written.",
         needs={*_FANOUT, Capability.ACK_WAIT},
     )
-    async def test_ack_isolated(self, kit: Kit) -> None:
+    async def test_fan_ack_isolated(self, kit: Kit) -> None:
         """An ack in one consumer settles nothing in another: there the message comes back after ack_wait."""
         one, two = await kit.subscription("one"), await kit.subscription("two", ack_wait=kit.short)
         await kit.publish(b"x")
@@ -50,7 +50,7 @@ class FanoutCases(Cases):
         why="A failure of one service must not make the others do their work again.",
         needs={*_FANOUT, Capability.NAK},
     )
-    async def test_nak_isolated(self, kit: Kit) -> None:
+    async def test_fan_nak_isolated(self, kit: Kit) -> None:
         """A nak in one consumer brings the message back there, and not in another that has acked it."""
         one, two = await kit.subscription("one"), await kit.subscription("two")
         await kit.publish(b"x")
@@ -62,7 +62,7 @@ class FanoutCases(Cases):
         assert payloads(await kit.read(two, 1)) == [b"sentinel"]
 
     @case("fan.ephemeral", why="Two browsers that watch the same events must both see all.", needs={Capability.FANOUT})
-    async def test_ephemeral(self, kit: Kit) -> None:
+    async def test_fan_ephemeral(self, kit: Kit) -> None:
         """Of two subscriptions without a name each gets every message."""
         one, two = await kit.subscription(""), await kit.subscription("")
         await kit.publish(b"1", b"2")
@@ -70,7 +70,7 @@ class FanoutCases(Cases):
             assert sorted(payloads(await kit.read(member, 2))) == [b"1", b"2"]
 
     @case("fan.mixed", why="Looking at what goes on must not take part in it.", needs=_FANOUT)
-    async def test_mixed(self, kit: Kit) -> None:
+    async def test_fan_mixed(self, kit: Kit) -> None:
         """A subscription without a name takes nothing from a durable consumer, and acks nothing there."""
         durable, watching = await kit.subscription("d"), await kit.subscription("")
         await kit.publish(b"1", b"2")
@@ -79,7 +79,7 @@ class FanoutCases(Cases):
         assert sorted(payloads(await kit.read(durable, 2))) == [b"1", b"2"]
 
     @case("fan.close_isolated", why="That one browser is closed must not blind the other.", needs={Capability.FANOUT})
-    async def test_close_isolated(self, kit: Kit) -> None:
+    async def test_fan_close_isolated(self, kit: Kit) -> None:
         """Closing a subscription without a name, on the same connection, ends no other one."""
         one, two = await kit.subscription(""), await kit.subscription("")
         await kit.publish(b"1")

@@ -37,7 +37,7 @@ class FaultCases(Cases):
         needs={Capability.REMOTE, Capability.DEDUPLICATION, Capability.DURABLE, Capability.ACK_WAIT},
         knobs={Knob.PROXY},
     )
-    async def test_cut(self, kit: Kit) -> None:
+    async def test_flt_cut(self, kit: Kit) -> None:
         """Three cuts of the connection while a publisher with retries and a consumer are at work lose no message, and
         the stream holds each once.
         """
@@ -64,7 +64,7 @@ class FaultCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_cut_no_dedup(self, kit: Kit) -> None:
+    async def test_flt_cut_no_dedup(self, kit: Kit) -> None:
         """When the connection is cut under a publish without an id, it raises TransientError or the message was
         stored.
         """
@@ -89,7 +89,7 @@ class FaultCases(Cases):
         needs={Capability.REMOTE, Capability.DEDUPLICATION},
         knobs={Knob.PROXY},
     )
-    async def test_unknown_outcome(self, kit: Kit) -> None:
+    async def test_flt_unknown_outcome(self, kit: Kit) -> None:
         """When only the confirmation is lost, publish raises TransientError; publishing again with the same id stores
         nothing, says that it is a duplicate and names the sequence.
         """
@@ -110,10 +110,10 @@ class FaultCases(Cases):
         needs={Capability.REMOTE, Capability.DEDUPLICATION},
         knobs={Knob.PROXY},
     )
-    async def test_retry(self, kit: Kit) -> None:
+    async def test_flt_retry(self, kit: Kit) -> None:
         """A publish with retries whose confirmation is lost succeeds once the connection is back; it is stored once."""
         proxy, through = await kit.proxy()
-        publisher = await kit.publisher(through, timeout=_TIMEOUT, retry_attempts=_MANY, retry_backoff=_QUICK)
+        publisher = await kit.publisher(through, timeout=_TIMEOUT / 4, retry_attempts=_MANY, retry_backoff=_QUICK)
         proxy.mute()
         publishing = asyncio.ensure_future(publisher.publish(kit.subject("x"), b"x"))
         await kit.within(stored(kit, 1), "storing the message")
@@ -130,7 +130,7 @@ class FaultCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_slow_link(self, kit: Kit) -> None:
+    async def test_flt_slow_link(self, kit: Kit) -> None:
         """Over a link with latency every message is stored and delivered once."""
         proxy, through = await kit.proxy()
         subscription = await kit.subscription(backend=through)
@@ -148,7 +148,7 @@ class FaultCases(Cases):
         why="What a job has logged as published must be there when the job is killed.",
         needs={Capability.CROSS_PROCESS, Capability.HISTORY, Capability.ORDERING},
     )
-    async def test_publisher_killed(self, kit: Kit) -> None:
+    async def test_flt_publisher_killed(self, kit: Kit) -> None:
         """When a publisher is killed, all that it saw confirmed is stored, in order and without gaps, and at most the
         one publish under way beside it.
         """

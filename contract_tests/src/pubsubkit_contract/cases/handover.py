@@ -27,7 +27,7 @@ class HandoverCases(Cases):
         why="A deployment would delay every message that was read ahead by ack_wait.",
         needs={Capability.DURABLE, Capability.NAK},
     )
-    async def test_buffered_returned(self, kit: Kit) -> None:
+    async def test_shut_buffered_returned(self, kit: Kit) -> None:
         """Messages that were read ahead and never seen go to the next member at once, long before ack_wait."""
         wanted = [b"%d" % number for number in range(50)]
         first = await kit.feed(*wanted, ack_wait=_LONG)
@@ -41,7 +41,7 @@ class HandoverCases(Cases):
         why="The message that arrives in the moment of the stop is the one that is missing later.",
         needs={Capability.DURABLE, Capability.NAK},
     )
-    async def test_woken_receive(self, kit: Kit) -> None:
+    async def test_shut_woken_receive(self, kit: Kit) -> None:
         """A message that arrives at the moment of closing is not lost with the receive that waited for it."""
         publisher = await kit.publisher()
         for number in range(20):
@@ -57,7 +57,7 @@ class HandoverCases(Cases):
             await second.aclose()
 
     @case("shut.flush", why="What was handed over before the end of a program must not depend on how fast it ends.")
-    async def test_flush(self, kit: Kit) -> None:
+    async def test_shut_flush(self, kit: Kit) -> None:
         """Closing a publisher waits until everything of publish_soon is stored."""
         publisher = await kit.publisher(window=16)
         futures = [await publisher.publish_soon(kit.subject("x"), b"%d" % number) for number in range(100)]
@@ -66,7 +66,7 @@ class HandoverCases(Cases):
         assert all([await future for future in futures])
 
     @case("shut.flush_errors", why="A message that could not be stored must not vanish because the program ends.")
-    async def test_flush_errors(self, kit: Kit) -> None:
+    async def test_shut_flush_errors(self, kit: Kit) -> None:
         """Closing raises PublishBatchError for messages that were not stored and whose futures nobody looked at."""
         full = StreamOptions(name=kit.stream, max_messages=1, discard="new")
         for closed in ("publisher", "backend"):
@@ -84,7 +84,7 @@ class HandoverCases(Cases):
         why="Most programs close the connection only.",
         needs={Capability.DURABLE, Capability.NAK},
     )
-    async def test_backend_hands_over(self, kit: Kit) -> None:
+    async def test_shut_backend_hands_over(self, kit: Kit) -> None:
         """Closing the backend stores what is under way and gives back at once what has no verdict."""
         backend = await kit.connect()
         subscription = await kit.subscription(backend=backend, ack_wait=_LONG)
@@ -99,7 +99,7 @@ class HandoverCases(Cases):
         assert sorted(got) == sorted(b"%d" % number for number in range(50))
 
     @case("shut.only_its_own", why="One part of a program that ends must not end the others.")
-    async def test_only_its_own(self, kit: Kit) -> None:
+    async def test_shut_only_its_own(self, kit: Kit) -> None:
         """Closing a publisher, a subscription, a consumer or a connection leaves all others of their kind at work."""
         subscription, publisher = await kit.subscription(""), await kit.publisher()
         waiting = asyncio.ensure_future(kit.receive(subscription))
@@ -125,7 +125,7 @@ class HandoverCases(Cases):
         why="A service that pauses and goes on must miss nothing and get nothing twice.",
         needs={Capability.DURABLE},
     )
-    async def test_restart(self, kit: Kit) -> None:
+    async def test_shut_restart(self, kit: Kit) -> None:
         """When a subscription was closed, or drained, the same consumer object subscribes again and misses nothing."""
         first = await kit.subscription()
         await first.aclose()

@@ -64,14 +64,14 @@ class HeaderCases(Cases):
     """Text to text, from the publisher to every consumer."""
 
     @case("hdr.roundtrip", why="Trace contexts and content types travel in headers.", needs={Capability.HEADERS})
-    async def test_roundtrip(self, kit: Kit) -> None:
+    async def test_hdr_roundtrip(self, kit: Kit) -> None:
         """Names and values arrive exactly: case, Unicode, empty and long values, punctuation; all of a hundred."""
         many = {f"name-{number}": f"value {number}" for number in range(100)}
         assert await _sent(kit, _HEADERS) == _HEADERS
         assert await _sent(kit, many) == many
 
     @case("hdr.own", why="A header of another message is a wrong tenant or a wrong type.", needs={Capability.HEADERS})
-    async def test_own(self, kit: Kit) -> None:
+    async def test_hdr_own(self, kit: Kit) -> None:
         """Each message has its own headers, and one without headers has none, also within a batch."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()
@@ -84,7 +84,7 @@ class HeaderCases(Cases):
         assert [dict(message.headers) for message in in_order] == wanted
 
     @case("hdr.empty_payload", why="A message that is all headers is still a message.", needs={Capability.HEADERS})
-    async def test_empty_payload(self, kit: Kit) -> None:
+    async def test_hdr_empty_payload(self, kit: Kit) -> None:
         """Headers arrive with an empty payload too."""
         subscription = await kit.subscription()
         await (await kit.publisher()).publish(kit.subject("x"), b"", headers={"a": "b"})
@@ -96,7 +96,7 @@ class HeaderCases(Cases):
         why="A value that is trimmed or folded on its way breaks signatures, and a line break in one injects headers.",
         needs={Capability.HEADERS},
     )
-    async def test_exact_or_refused(self, kit: Kit) -> None:
+    async def test_hdr_exact_or_refused(self, kit: Kit) -> None:
         """A header that cannot be carried exactly is refused by InvalidArgumentError and nothing is stored; it is
         never altered.
         """
@@ -113,7 +113,7 @@ class HeaderCases(Cases):
         assert (message.data, dict(message.headers)) == (b"after", {"a": "b"})
 
     @case("hdr.types", why="A value of another type is a bug of the caller that a conversion would hide.")
-    async def test_types(self, kit: Kit) -> None:
+    async def test_hdr_types(self, kit: Kit) -> None:
         """Headers that are no mapping of text to text are refused by InvalidArgumentError."""
         publisher = await kit.publisher()
         wrong: tuple[Any, ...] = ([("a", "b")], "a: b", 1, {"a": 1}, {"a": b"b"}, {"a": None}, {b"a": "b"})
@@ -127,7 +127,7 @@ class HeaderCases(Cases):
         why="Whoever can forge the broker's own headers can make it drop or overwrite messages.",
         needs={Capability.HEADERS},
     )
-    async def test_reserved(self, kit: Kit) -> None:
+    async def test_hdr_reserved(self, kit: Kit) -> None:
         """The names that brokers use for themselves are refused."""
         publisher = await kit.publisher()
         for name in _RESERVED:
@@ -138,7 +138,7 @@ class HeaderCases(Cases):
     @case(
         "hdr.none_added", why="What the broker adds differs from one to the next; a portable handler sees none of it."
     )
-    async def test_none_added(self, kit: Kit) -> None:
+    async def test_hdr_none_added(self, kit: Kit) -> None:
         """A message that was published without headers has none, with a message id, a retry or a redelivery too."""
         claimed = kit.backend.capabilities
         subscription = await kit.subscription()
@@ -157,7 +157,7 @@ class HeaderCases(Cases):
         why="The second attempt needs the trace context as much as the first.",
         needs={Capability.HEADERS, Capability.NAK},
     )
-    async def test_redelivered(self, kit: Kit) -> None:
+    async def test_hdr_redelivered(self, kit: Kit) -> None:
         """Every delivery has the headers that were published."""
         subscription = await kit.subscription()
         await (await kit.publisher()).publish(kit.subject("x"), b"x", headers={"a": "b", "A": ""})
@@ -171,7 +171,7 @@ class HeaderCases(Cases):
         why="Headers that are silently dropped are noticed in production.",
         absent={Capability.HEADERS},
     )
-    async def test_unsupported(self, kit: Kit) -> None:
+    async def test_hdr_unsupported(self, kit: Kit) -> None:
         """Without headers a message that has any is refused, nothing is stored, and empty ones are none."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()

@@ -100,7 +100,7 @@ class HookCases(Cases):
     """A plugin sees every message and decides about none."""
 
     @case("hook.publish_ok", why="Metrics that miss a way to publish show a system at rest.")
-    async def test_publish_ok(self, kit: Kit) -> None:
+    async def test_hook_publish_ok(self, kit: Kit) -> None:
         """Each message that is stored is told once: full subject, size, latency, whatever way it was published."""
         plugin = Recorder()
         backend = await kit.connect(plugins=[plugin])
@@ -117,7 +117,7 @@ class HookCases(Cases):
         kit.note(f"told of {len(told)} messages")
 
     @case("hook.publish_error", why="What fails is what one wants to be told of.")
-    async def test_publish_error(self, kit: Kit) -> None:
+    async def test_hook_publish_error(self, kit: Kit) -> None:
         """Each message that is not stored is told once with its error, also when it was refused or the publisher is
         closed.
         """
@@ -143,7 +143,7 @@ class HookCases(Cases):
         ]
 
     @case("hook.on_publish", why="The simplest way to count must count right.")
-    async def test_on_publish(self, kit: Kit) -> None:
+    async def test_hook_on_publish(self, kit: Kit) -> None:
         """on_publish is called once per publish with the full subject, the error and the latency; what it raises
         changes nothing.
         """
@@ -169,7 +169,7 @@ class HookCases(Cases):
         assert sorted(payloads(await kit.read(subscription, 3))) == [b"1", b"2", b"3"]
 
     @case("hook.raises", why="A metrics exporter that is down must not stop the orders.")
-    async def test_raises(self, kit: Kit) -> None:
+    async def test_hook_raises(self, kit: Kit) -> None:
         """A plugin whose hooks all raise, and change what they are given, changes nothing, and the next one is told."""
         plugin = Recorder()
         headers = {"a": "b"} if Capability.HEADERS in kit.backend.capabilities else {}
@@ -185,7 +185,7 @@ class HookCases(Cases):
         assert hooks == ["connection_changed", "before_send", "published", "received", "settled", "connection_changed"]
 
     @case("hook.order", why="A plugin that adds a trace must come before the one that logs it.")
-    async def test_order(self, kit: Kit) -> None:
+    async def test_hook_order(self, kit: Kit) -> None:
         """Plugins are told in the order in which they were given."""
         log: list[str] = []
         names = ("first", "second", "third")
@@ -197,7 +197,7 @@ class HookCases(Cases):
         assert log == [f"{name}.{hook}" for hook in hooks for name in names]
 
     @case("hook.own_connection", why="Two parts of a program may trace in different ways.")
-    async def test_own_connection(self, kit: Kit) -> None:
+    async def test_hook_own_connection(self, kit: Kit) -> None:
         """A plugin that was given to one connection is told nothing of another."""
         mine, other = Recorder(), Recorder()
         backend = await kit.connect(plugins=[mine])

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pubsubkit import NotFoundError, PublishBatchError, TransientError
+from pubsubkit import NotFoundError, PublishBatchError, PubSubError, TransientError
 from pubsubkit.driver import Capability
 from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
@@ -34,11 +34,11 @@ class InterruptionCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_resubscribe(self, kit: Kit) -> None:
-        """A receive that waits while its connection is cut, three times, gets the next message."""
+    async def test_flt_resubscribe(self, kit: Kit) -> None:
+        """A receive that waits while its connection is cut, four times, gets the next message."""
         proxy, through = await kit.proxy()
         subscription = await kit.subscription(backend=through)
-        for data in (b"1", b"2", b"3"):
+        for data in (b"1", b"2", b"3", b"4"):
             waiting = asyncio.ensure_future(kit.receive(subscription))
             await asyncio.sleep(0)
             await proxy.cut()
@@ -54,7 +54,7 @@ class InterruptionCases(Cases):
         needs={Capability.REMOTE, Capability.DURABLE},
         knobs={Knob.PROXY},
     )
-    async def test_receive_silent(self, kit: Kit) -> None:
+    async def test_flt_receive_silent(self, kit: Kit) -> None:
         """A receive on a connection that has fallen silent gets what is published when a new connection can be made."""
         proxy, through = await kit.proxy()
         subscription = await kit.subscription(backend=through, ack_wait=max(0.3, 2 * kit.short))
@@ -72,7 +72,7 @@ class InterruptionCases(Cases):
         needs={Capability.REMOTE, Capability.DURABLE, Capability.ACK_WAIT, Capability.CONFIRMED_ACK},
         knobs={Knob.PROXY},
     )
-    async def test_settle_across_cut(self, kit: Kit) -> None:
+    async def test_flt_settle_across_cut(self, kit: Kit) -> None:
         """A confirmed ack of a message that came before the connection was lost either counts or raises; it never
         returns True and is forgotten.
         """
@@ -96,13 +96,14 @@ class InterruptionCases(Cases):
         needs={Capability.REMOTE, Capability.DURABLE, Capability.CONFIRMED_ACK},
         knobs={Knob.PROXY},
     )
-    async def test_confirm_down(self, kit: Kit) -> None:
+    async def test_flt_confirm_down(self, kit: Kit) -> None:
         """While the broker is away a confirmed ack raises TransientError and leaves the message without a verdict."""
         proxy, through = await kit.proxy()
         subscription = await kit.subscription(backend=through, ack_wait=_LONG)
         await kit.publish(b"x")
         message = await kit.receive(subscription)
         await proxy.refuse()
+        await kit.within(until(lambda: _unserved(through)), "noticing the loss")
         with kit.raises(TransientError):
             await kit.within(message.ack(confirm=True), "the ack")
         assert not message.settled
@@ -113,7 +114,7 @@ class InterruptionCases(Cases):
         why="An operator who deletes a consumer leaves services behind that wait for ever and report nothing.",
         needs={Capability.DURABLE},
     )
-    async def test_consumer_deleted(self, kit: Kit) -> None:
+    async def test_flt_consumer_deleted(self, kit: Kit) -> None:
         """A receive that waits while its consumer is deleted raises NotFoundError, and so does the next one."""
         subscription = await kit.subscription("d")
         waiting = asyncio.ensure_future(anext(subscription))
@@ -130,7 +131,7 @@ class InterruptionCases(Cases):
         why="Most of the time a service is in its handler; the deletion must be seen when it asks for more.",
         needs={Capability.DURABLE},
     )
-    async def test_consumer_deleted_between(self, kit: Kit) -> None:
+    async def test_flt_consumer_deleted_between(self, kit: Kit) -> None:
         """The first receive after the consumer was deleted raises NotFoundError, also while a message is held."""
         subscription = await kit.subscription("d", channel_buf_size=1)
         await kit.publish(b"x")
@@ -142,12 +143,29 @@ class InterruptionCases(Cases):
             await kit.within(message.ack(), "the ack of a deleted consumer's message")
 
     @case(
+        "flt.consumer_deleted_health",
+        why="A pod that gets nothing any more must be restarted, not kept.",
+        needs={Capability.DURABLE},
+    )
+    async def test_flt_consumer_deleted_health(self, kit: Kit) -> None:
+        """When a consumer was deleted under a receive, health says that the backend is connected and not consuming."""
+        subscription = await kit.subscription("d")
+        waiting = asyncio.ensure_future(anext(subscription))
+        await kit.within(served(kit.backend), "subscribing")
+        assert await kit.backend.delete_consumer(kit.stream, "d")
+        with suppress(PubSubError):
+            await kit.within(waiting, "the receive of a deleted consumer")
+        health = await kit.backend.health()
+        kit.note(f"{health}")
+        assert (health.connected, health.consuming) == (True, False)
+
+    @case(
         "flt.consumer_deleted_down",
         why="What happened during an outage must be found out after it.",
         needs={Capability.REMOTE, Capability.DURABLE},
         knobs={Knob.PROXY},
     )
-    async def test_consumer_deleted_down(self, kit: Kit) -> None:
+    async def test_flt_consumer_deleted_down(self, kit: Kit) -> None:
         """A receive whose consumer is deleted while the connection is lost raises NotFoundError when it is back."""
         proxy, through = await kit.proxy()
         subscription = await kit.subscription("d", backend=through)
@@ -160,7 +178,7 @@ class InterruptionCases(Cases):
             await kit.within(waiting, "the receive of a deleted consumer")
 
     @case("flt.stream_deleted", why="A deleted stream is an operator's mistake that must be heard of at once.")
-    async def test_stream_deleted(self, kit: Kit) -> None:
+    async def test_flt_stream_deleted(self, kit: Kit) -> None:
         """When the stream is deleted, a receive that waits and the next publish raise NotFoundError."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()
@@ -180,13 +198,14 @@ class InterruptionCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_close_while_down(self, kit: Kit) -> None:
+    async def test_flt_close_while_down(self, kit: Kit) -> None:
         """While the broker is away, closing a subscription that holds a message, a publisher and the backend ends
         in time; only messages that were lost may be raised.
         """
         proxy, through = await kit.proxy()
         publisher = await _at_work(kit, through)
         await proxy.refuse()
+        await kit.within(until(lambda: _unserved(through)), "noticing the loss")
         await _close(kit, through, publisher)
 
     @case(
@@ -195,7 +214,7 @@ class InterruptionCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_close_while_silent(self, kit: Kit) -> None:
+    async def test_flt_close_while_silent(self, kit: Kit) -> None:
         """The same where the connection stays open and no byte passes any more."""
         proxy, through = await kit.proxy()
         publisher = await _at_work(kit, through)

@@ -28,7 +28,7 @@ class LimitCases(Cases):
         why="A service that is added later must find what the others have handled.",
         needs={Capability.HISTORY},
     )
-    async def test_retention(self, kit: Kit) -> None:
+    async def test_lim_retention(self, kit: Kit) -> None:
         """A message stays in its stream whether it was consumed or not."""
         subscription = await kit.feed(b"1", b"2")
         first, second = await kit.read(subscription, 2, ack=False)
@@ -39,7 +39,7 @@ class LimitCases(Cases):
         assert payloads(await kit.read(await kit.subscription(""), 2)) == [b"1", b"2"]
 
     @case("lim.messages", why="A stream without its limit fills the disk.", needs={Capability.HISTORY})
-    async def test_messages(self, kit: Kit) -> None:
+    async def test_lim_messages(self, kit: Kit) -> None:
         """At max_messages the oldest message makes room for the new one."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_messages=3))
         receipts = [await publisher.publish(kit.subject("x"), b"%d" % number) for number in range(5)]
@@ -48,7 +48,7 @@ class LimitCases(Cases):
         assert payloads(await kit.read(await kit.subscription(), 3)) == [b"2", b"3", b"4"]
 
     @case("lim.bytes", why="Large messages fill a disk before many do.", needs={Capability.HISTORY})
-    async def test_bytes(self, kit: Kit) -> None:
+    async def test_lim_bytes(self, kit: Kit) -> None:
         """At max_bytes the oldest messages make room for the new one."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_bytes=5000))
         for number in range(10):
@@ -59,7 +59,7 @@ class LimitCases(Cases):
         assert [int(data[:1]) for data in got] == list(range(10 - info.messages, 10))
 
     @case("lim.full_messages", why="Where nothing may be lost the producer must be told to wait.")
-    async def test_full_messages(self, kit: Kit) -> None:
+    async def test_lim_full_messages(self, kit: Kit) -> None:
         """With discard="new" a full stream refuses by StreamFullError, keeps what it has, and later takes more."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_messages=2, discard="new"))
         subscription = await kit.feed(b"1", b"2")
@@ -71,7 +71,7 @@ class LimitCases(Cases):
         assert payloads(await kit.read(subscription, 3)) == [b"1", b"2", b"3"]
 
     @case("lim.full_bytes", why="A limit in bytes must refuse as honestly as one in messages.")
-    async def test_full_bytes(self, kit: Kit) -> None:
+    async def test_lim_full_bytes(self, kit: Kit) -> None:
         """With discard="new" a stream refuses what would put it over max_bytes, and still takes what fits."""
         options = StreamOptions(name=kit.stream, max_bytes=5000, discard="new")
         publisher = await kit.publisher(stream=options)
@@ -83,7 +83,7 @@ class LimitCases(Cases):
         assert (await kit.stream_info()).bytes <= 5000
 
     @case("lim.full_batch", why="Whoever retries a batch must know which messages the full stream has taken.")
-    async def test_full_batch(self, kit: Kit) -> None:
+    async def test_lim_full_batch(self, kit: Kit) -> None:
         """publish_many into a stream that gets full tells those that were stored from those that were refused."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_messages=3, discard="new"))
         with kit.raises(PublishBatchError) as caught:
@@ -93,7 +93,7 @@ class LimitCases(Cases):
         assert (await kit.stream_info()).messages == 3
 
     @case("lim.age", why="What is too old to be of use must not be handled.", needs={Capability.HISTORY})
-    async def test_age(self, kit: Kit) -> None:
+    async def test_lim_age(self, kit: Kit) -> None:
         """A message goes after max_age, not before, and is not delivered any more."""
         age = max(0.2, kit.short)
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_age=age))
@@ -109,7 +109,7 @@ class LimitCases(Cases):
         assert (await kit.receive(subscription)).data == b"new"
 
     @case("lim.message_size", why="One message that is far too large must not push out all others.")
-    async def test_message_size(self, kit: Kit) -> None:
+    async def test_lim_message_size(self, kit: Kit) -> None:
         """A message over max_message_size is refused by InvalidArgumentError, one of exactly that size is stored."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_message_size=100))
         subscription = await kit.subscription()
@@ -124,7 +124,7 @@ class LimitCases(Cases):
         why="A consumer that was away for too long has lost messages, not its mind.",
         needs={Capability.DURABLE, Capability.HISTORY},
     )
-    async def test_behind(self, kit: Kit) -> None:
+    async def test_lim_behind(self, kit: Kit) -> None:
         """A consumer whose messages were pushed out while it was away goes on with what is left."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_messages=3))
         await (await kit.subscription(ack_wait=_LONG)).aclose()
@@ -135,7 +135,7 @@ class LimitCases(Cases):
         assert (await kit.consumer_info()).num_pending == 0
 
     @case("lim.held", why="A limit strikes while a handler is at work.")
-    async def test_held(self, kit: Kit) -> None:
+    async def test_lim_held(self, kit: Kit) -> None:
         """Settling a message that was pushed out meanwhile is no error, and the consumer goes on."""
         await kit.backend.ensure_stream(StreamOptions(name=kit.stream, max_messages=1))
         subscription = await kit.subscription(ack_wait=_LONG)

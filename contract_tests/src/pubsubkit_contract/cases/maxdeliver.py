@@ -27,7 +27,7 @@ class MaxDeliverCases(Cases):
         why="A handler that hangs on one message would be at it for ever.",
         needs={Capability.MAX_DELIVER, Capability.ACK_WAIT},
     )
-    async def test_max_deliver(self, kit: Kit) -> None:
+    async def test_redel_max_deliver(self, kit: Kit) -> None:
         """A message that is always left without a verdict comes max_deliver times, and then never again."""
         subscription = await kit.feed(b"poison", ack_wait=kit.short, max_deliver=3)
         assert payloads(await kit.read(subscription, 3, ack=False)) == [b"poison"] * 3
@@ -38,7 +38,7 @@ class MaxDeliverCases(Cases):
         why="A handler that fails on one message at once would take all of the machine.",
         needs={Capability.MAX_DELIVER, Capability.NAK},
     )
-    async def test_max_deliver_nak(self, kit: Kit) -> None:
+    async def test_redel_max_deliver_nak(self, kit: Kit) -> None:
         """A message that is nak'ed every time comes max_deliver times, and then never again."""
         subscription = await kit.feed(b"poison", ack_wait=_LONG, max_deliver=3)
         for _ in range(3):
@@ -56,7 +56,7 @@ class MaxDeliverCases(Cases):
         why="Waiting longer each time must not be a way around the limit.",
         needs={Capability.MAX_DELIVER, Capability.NAK_DELAY},
     )
-    async def test_max_deliver_delay(self, kit: Kit) -> None:
+    async def test_redel_max_deliver_delay(self, kit: Kit) -> None:
         """A nak with a delay at the last delivery does not bring the message back."""
         subscription = await kit.feed(b"poison", ack_wait=_LONG, max_deliver=2)
         for _ in range(2):
@@ -73,7 +73,7 @@ class MaxDeliverCases(Cases):
         why="A message that was given up and keeps its place stops a consumer for good.",
         needs={Capability.MAX_DELIVER, Capability.MAX_IN_FLIGHT, Capability.ACK_WAIT},
     )
-    async def test_max_deliver_frees(self, kit: Kit) -> None:
+    async def test_redel_max_deliver_frees(self, kit: Kit) -> None:
         """A message that was given up makes room for the next one under max_in_flight."""
         wanted = [b"%d" % number for number in range(3)]
         subscription = await kit.feed(*wanted, ack_wait=kit.short, max_deliver=1, max_in_flight=1)
@@ -85,7 +85,7 @@ class MaxDeliverCases(Cases):
         why="What one service cannot handle another one can.",
         needs={Capability.MAX_DELIVER, Capability.NAK, Capability.FANOUT, Capability.DURABLE},
     )
-    async def test_max_deliver_others(self, kit: Kit) -> None:
+    async def test_redel_max_deliver_others(self, kit: Kit) -> None:
         """A message that one consumer gave up is still delivered to another."""
         failing = await kit.subscription("failing", max_deliver=1)
         other = await kit.subscription("other", max_deliver=1)
@@ -100,7 +100,7 @@ class MaxDeliverCases(Cases):
         why="A limit that is silently ignored lets one bad message run for ever.",
         absent={Capability.MAX_DELIVER},
     )
-    async def test_unsupported(self, kit: Kit) -> None:
+    async def test_redel_unsupported_max_deliver(self, kit: Kit) -> None:
         """Without max_deliver a consumer that asks for it is refused before anything is created."""
         with kit.raises(UnsupportedError, "max_deliver"):
             await kit.subscription(max_deliver=3)

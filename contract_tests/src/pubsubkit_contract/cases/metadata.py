@@ -22,7 +22,7 @@ class MetadataCases(Cases):
     """Stream, consumer, sequence and time are true."""
 
     @case("meta.fields", why="Logs, metrics and idempotent handlers are made from metadata.")
-    async def test_fields(self, kit: Kit) -> None:
+    async def test_meta_fields(self, kit: Kit) -> None:
         """Metadata name the stream, the subject, and a consumer that the broker knows by that name."""
         subscription = await kit.feed(b"x")
         meta = (await kit.receive(subscription)).metadata
@@ -31,7 +31,7 @@ class MetadataCases(Cases):
         assert isinstance(meta.num_delivered, int) and meta.num_delivered >= 1
 
     @case("meta.consumer", why="Two consumers of one stream are told apart by their names.", needs={Capability.DURABLE})
-    async def test_consumer(self, kit: Kit) -> None:
+    async def test_meta_consumer(self, kit: Kit) -> None:
         """The consumer of a durable subscription is the durable, of an ephemeral one a name of its own."""
         members = [await kit.subscription(name) for name in ("first", "second", "", "")]
         await kit.publish(b"x")
@@ -40,7 +40,7 @@ class MetadataCases(Cases):
         assert len(set(names)) == len(names)
 
     @case("meta.sequence", why="The sequence is where one starts to read again.")
-    async def test_sequence(self, kit: Kit) -> None:
+    async def test_meta_sequence(self, kit: Kit) -> None:
         """The sequence is the message's number in the stream, that of the receipt, also for a filtered consumer."""
         member = await kit.subscription("", filter_subject=kit.subject("mine"))
         publisher = await kit.publisher()
@@ -50,7 +50,7 @@ class MetadataCases(Cases):
         assert receipts[0].sequence >= 1
 
     @case("meta.sequence_shared", why="Two services must be able to speak of the same message.")
-    async def test_sequence_shared(self, kit: Kit) -> None:
+    async def test_meta_sequence_shared(self, kit: Kit) -> None:
         """Two consumers see the same sequence, time and subject for the same message."""
         one, two = await kit.subscription(""), await kit.subscription("")
         await kit.publish(b"1", b"2", b"3")
@@ -61,7 +61,7 @@ class MetadataCases(Cases):
         assert seen[0] == seen[1]
 
     @case("meta.timestamp", why="A time without a zone is wrong by hours somewhere.")
-    async def test_timestamp(self, kit: Kit) -> None:
+    async def test_meta_timestamp(self, kit: Kit) -> None:
         """The time is aware, in UTC, and within a second of when the message was published."""
         subscription = await kit.subscription()
         before = datetime.now(UTC) - _SKEW
@@ -76,7 +76,7 @@ class MetadataCases(Cases):
         why="The age of a backlog is measured by it.",
         needs={Capability.HISTORY},
     )
-    async def test_timestamp_stored(self, kit: Kit) -> None:
+    async def test_meta_timestamp_stored(self, kit: Kit) -> None:
         """The time is that of storing, not of delivering: messages that were stored apart are as far apart."""
         await kit.publish(b"1")
         await asyncio.sleep(kit.short)
@@ -90,7 +90,7 @@ class MetadataCases(Cases):
         why="An idempotent handler knows a redelivery by what stays the same.",
         needs={Capability.NAK},
     )
-    async def test_stable(self, kit: Kit) -> None:
+    async def test_meta_stable(self, kit: Kit) -> None:
         """Time, sequence, subject, stream, consumer and message id are the same at every delivery."""
         subscription = await kit.subscription()
         unique = "one" if Capability.DEDUPLICATION in kit.backend.capabilities else None

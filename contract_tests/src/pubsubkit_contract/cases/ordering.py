@@ -20,7 +20,7 @@ class OrderingCases(Cases):
     """One publisher's messages are first delivered in the order in which they were published."""
 
     @case("ord.fifo", why="created must not come after deleted.", needs={Capability.ORDERING})
-    async def test_fifo(self, kit: Kit) -> None:
+    async def test_ord_fifo(self, kit: Kit) -> None:
         """Fifty messages of one publisher arrive in their order."""
         subscription = await kit.subscription()
         wanted = [b"%d" % number for number in range(50)]
@@ -32,14 +32,14 @@ class OrderingCases(Cases):
         why="Catching up takes another path through a broker than keeping up.",
         needs={Capability.ORDERING, Capability.HISTORY},
     )
-    async def test_backlog(self, kit: Kit) -> None:
+    async def test_ord_backlog(self, kit: Kit) -> None:
         """A backlog larger than the consumer's buffer arrives in its order."""
         wanted = [b"%d" % number for number in range(60)]
         await kit.publish(*wanted)
         assert payloads(await kit.read(await kit.subscription(channel_buf_size=7), 60)) == wanted
 
     @case("ord.per_publisher", why="Each producer has an order of its own to keep.", needs={Capability.ORDERING})
-    async def test_per_publisher(self, kit: Kit) -> None:
+    async def test_ord_per_publisher(self, kit: Kit) -> None:
         """Of eight publishers at once each one's messages keep their order."""
         subscription = await kit.subscription()
 
@@ -59,7 +59,7 @@ class OrderingCases(Cases):
         why="Two services that build the same state must see the same history.",
         needs={Capability.ORDERING, Capability.FANOUT},
     )
-    async def test_total_order(self, kit: Kit) -> None:
+    async def test_ord_stream(self, kit: Kit) -> None:
         """Two consumers see the messages of several publishers in the identical order."""
         one, two = await kit.subscription(""), await kit.subscription("")
         publishers = [await kit.publisher() for _ in range(4)]
@@ -76,7 +76,7 @@ class OrderingCases(Cases):
         why="Whoever needs strict order must be able to have it, also when a message fails.",
         needs={Capability.ORDERING, Capability.NAK, Capability.NAK_DELAY, Capability.MAX_IN_FLIGHT},
     )
-    async def test_strict_order(self, kit: Kit) -> None:
+    async def test_ord_strict_single(self, kit: Kit) -> None:
         """With max_in_flight=1 nothing overtakes: after nak and delayed nak the same message comes next."""
         subscription = await kit.feed(b"1", b"2", max_in_flight=1)
         first = await kit.receive(subscription)

@@ -32,7 +32,7 @@ class OutageCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_publish_down(self, kit: Kit) -> None:
+    async def test_flt_publish_down(self, kit: Kit) -> None:
         """While the broker is away every way to publish ends with TransientError about when its timeout is over; the
         same publisher works again when the broker is back.
         """
@@ -57,7 +57,7 @@ class OutageCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_calls_down(self, kit: Kit) -> None:
+    async def test_flt_calls_down(self, kit: Kit) -> None:
         """While the broker is away, looking up, opening and deleting raise TransientError, and work when it is back."""
         proxy, through = await kit.proxy()
         await kit.publisher(through)
@@ -84,7 +84,7 @@ class OutageCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_first_connect_down(self, kit: Kit) -> None:
+    async def test_flt_first_connect_down(self, kit: Kit) -> None:
         """Opening a backend whose broker refuses connections, or accepts and says nothing, raises TransientError;
         opening works when the broker is there.
         """
@@ -109,7 +109,7 @@ class OutageCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_long_outage(self, kit: Kit) -> None:
+    async def test_flt_long_outage(self, kit: Kit) -> None:
         """After an outage of very many attempts to reconnect, publishing and a receive that waited on work."""
         proxy, through = await kit.proxy()
         publisher = await kit.publisher(through, timeout=_TIMEOUT)
@@ -129,7 +129,7 @@ class OutageCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_blackhole(self, kit: Kit) -> None:
+    async def test_flt_blackhole(self, kit: Kit) -> None:
         """When no more bytes pass on an open connection, the loss is noticed, and the connection made anew works."""
         states = States()
         proxy, through = await kit.proxy(plugins=[states])
@@ -149,7 +149,7 @@ class OutageCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.FREEZE},
     )
-    async def test_half_open(self, kit: Kit) -> None:
+    async def test_flt_half_open(self, kit: Kit) -> None:
         """While the broker is frozen publish raises TransientError; when it goes on, publishing and consuming work
         and nothing that was confirmed is missing.
         """
@@ -174,7 +174,7 @@ class OutageCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_health(self, kit: Kit) -> None:
+    async def test_flt_health(self, kit: Kit) -> None:
         """The answer of health is true before, during and after an outage, and never raises."""
         proxy, through = await kit.proxy()
         assert (await through.health()).consuming is None
@@ -200,7 +200,7 @@ class OutageCases(Cases):
         needs={Capability.REMOTE},
         knobs={Knob.PROXY},
     )
-    async def test_connection_changed(self, kit: Kit) -> None:
+    async def test_flt_connection_changed(self, kit: Kit) -> None:
         """The hook hears of connecting, of the loss, of the connection made anew and of closing, each once."""
         states = States()
         proxy, through = await kit.proxy(plugins=[states])

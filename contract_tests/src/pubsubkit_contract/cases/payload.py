@@ -38,7 +38,7 @@ class PayloadCases(Cases):
     """A payload is bytes, and they are nobody's business."""
 
     @case("pay.empty", why="An event may say everything by its subject alone.")
-    async def test_empty(self, kit: Kit) -> None:
+    async def test_pay_empty(self, kit: Kit) -> None:
         """An empty payload is a message: it arrives, and can be settled."""
         subscription = await kit.feed(b"", b"next", b"")
         messages = await kit.read(subscription, 3)
@@ -46,19 +46,19 @@ class PayloadCases(Cases):
         assert all(type(message.data) is bytes and message.settled for message in messages)
 
     @case("pay.binary", why="Bytes that look like text, JSON or a protocol are where well-meant conversions show.")
-    async def test_binary(self, kit: Kit) -> None:
+    async def test_pay_binary(self, kit: Kit) -> None:
         """Payloads that look like text, numbers, encodings or frames of a protocol arrive byte for byte."""
         subscription = await kit.feed(*_BINARY)
         assert sorted(payloads(await kit.read(subscription, len(_BINARY)))) == sorted(_BINARY)
 
     @case("pay.same", why="Two equal orders are two orders.")
-    async def test_same(self, kit: Kit) -> None:
+    async def test_pay_same(self, kit: Kit) -> None:
         """Equal messages without a message id are as many messages."""
         subscription = await kit.feed(b"same", b"same", b"same", b"sentinel")
         assert sorted(payloads(await kit.read(subscription, 4))) == [b"same", b"same", b"same", b"sentinel"]
 
     @case("pay.sizes", why="Frames, buffers and length fields break at round numbers.")
-    async def test_sizes(self, kit: Kit) -> None:
+    async def test_pay_sizes(self, kit: Kit) -> None:
         """Payloads at and around the sizes of buffers and length fields arrive whole."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()
@@ -70,7 +70,7 @@ class PayloadCases(Cases):
         assert sorted(got) == sorted(wanted)
 
     @case("pay.max", why="The stated limit is what applications split their data by.")
-    async def test_max(self, kit: Kit) -> None:
+    async def test_pay_max(self, kit: Kit) -> None:
         """A payload of exactly Backend.max_payload bytes arrives unchanged."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()
@@ -81,7 +81,7 @@ class PayloadCases(Cases):
         assert message.data == data
 
     @case("pay.over", why="A message that is dropped, cut, or ends the connection because of its size is lost.")
-    async def test_over(self, kit: Kit) -> None:
+    async def test_pay_over(self, kit: Kit) -> None:
         """One byte more is refused by InvalidArgumentError, which names both sizes; nothing is stored, and the
         publisher goes on.
         """
@@ -99,7 +99,7 @@ class PayloadCases(Cases):
         why="Brokers count headers too, and say so by closing the connection.",
         needs={Capability.HEADERS},
     )
-    async def test_headers_count(self, kit: Kit) -> None:
+    async def test_pay_over_headers(self, kit: Kit) -> None:
         """Headers count toward max_payload: a payload that would fit without them is refused, a smaller one arrives."""
         subscription = await kit.subscription()
         publisher, limit = await kit.publisher(), kit.backend.max_payload
@@ -116,7 +116,7 @@ class PayloadCases(Cases):
         why="The id of a retried publish must not be what makes a large message fail for ever.",
         needs={Capability.DEDUPLICATION},
     )
-    async def test_id_counts(self, kit: Kit) -> None:
+    async def test_pay_over_id(self, kit: Kit) -> None:
         """A message id counts toward max_payload as well."""
         subscription = await kit.subscription()
         publisher, limit = await kit.publisher(), kit.backend.max_payload
@@ -128,7 +128,7 @@ class PayloadCases(Cases):
         assert len((await kit.receive(subscription)).data) == limit - 512
 
     @case("pay.type", why="Text has no encoding until somebody chooses one.")
-    async def test_type(self, kit: Kit) -> None:
+    async def test_pay_type(self, kit: Kit) -> None:
         """bytes, bytearray and any memoryview are taken, also one with gaps; text and all else are refused."""
         subscription = await kit.subscription()
         publisher = await kit.publisher()

@@ -32,7 +32,7 @@ class PersistenceCases(Cases):
         needs={*_SURVIVES, Capability.HISTORY},
         knobs=RESTART,
     )
-    async def test_messages(self, kit: Kit) -> None:
+    async def test_rst_messages(self, kit: Kit) -> None:
         """All messages of a stream in file storage are there after a restart, once each."""
         await kit.publish(*_MANY, storage=_FILE)
         await restart(kit)
@@ -47,7 +47,7 @@ class PersistenceCases(Cases):
         needs={*_SURVIVES, Capability.HISTORY, Capability.HEADERS},
         knobs=RESTART,
     )
-    async def test_unchanged(self, kit: Kit) -> None:
+    async def test_rst_unchanged(self, kit: Kit) -> None:
         """Subject, data, headers, sequence and time of a message are the same after a restart."""
         subscription = await kit.subscription("", storage=_FILE)
         publisher = await kit.publisher()
@@ -64,7 +64,7 @@ class PersistenceCases(Cases):
         needs={*_SURVIVES, Capability.DEDUPLICATION},
         knobs=RESTART,
     )
-    async def test_dedup_window(self, kit: Kit) -> None:
+    async def test_rst_dedup_window(self, kit: Kit) -> None:
         """A message id that was stored before a restart is not stored again after it."""
         publisher = await kit.publisher(storage=_FILE)
         first = await publisher.publish(kit.subject("x"), b"1", message_id="one")
@@ -79,7 +79,7 @@ class PersistenceCases(Cases):
         needs=_SURVIVES,
         knobs=RESTART,
     )
-    async def test_stream_config(self, kit: Kit) -> None:
+    async def test_rst_stream_config(self, kit: Kit) -> None:
         """A stream has the same settings after a restart."""
         options = StreamOptions(name=kit.stream, storage=_FILE, max_messages=7, max_age=3600, discard="new")
         await kit.publisher(stream=options)
@@ -93,7 +93,7 @@ class PersistenceCases(Cases):
         needs=_DURABLE,
         knobs=RESTART,
     )
-    async def test_live_subscription(self, kit: Kit) -> None:
+    async def test_rst_live_subscription(self, kit: Kit) -> None:
         """A subscription that waits for a message, and a publisher, go on over a restart by themselves."""
         subscription = await kit.feed(b"before", storage=_FILE)
         publisher = await kit.publisher()
@@ -113,7 +113,7 @@ class PersistenceCases(Cases):
         needs={*_DURABLE, Capability.ORDERING},
         knobs=RESTART,
     )
-    async def test_order(self, kit: Kit) -> None:
+    async def test_ord_across_restart(self, kit: Kit) -> None:
         """What one publisher publishes before and after a restart is first delivered in its order."""
         publisher = await kit.publisher(storage=_FILE)
         member = await kit.feed(*_MANY[:50])

@@ -31,7 +31,7 @@ class PositionCases(Cases):
         needs=_DURABLE,
         knobs=RESTART,
     )
-    async def test_acks(self, kit: Kit) -> None:
+    async def test_rst_acks(self, kit: Kit) -> None:
         """What was acked, in any order, does not come after a restart; all that was not does."""
         member = await kit.feed(*_MANY, storage=_FILE, ack_wait=_LONG)
         acked = [message for number, message in enumerate(await kit.read(member, 30, ack=False)) if number % 3]
@@ -52,7 +52,7 @@ class PositionCases(Cases):
         needs={*_DURABLE, Capability.CONFIRMED_ACK, Capability.ACK_WAIT},
         knobs=RESTART,
     )
-    async def test_confirmed_acks(self, kit: Kit) -> None:
+    async def test_rst_confirmed_acks(self, kit: Kit) -> None:
         """Confirmed acks of the last moment before a restart hold, while the canary comes back."""
         wait = max(0.6, 4 * kit.short)
         before = await kit.connect()
@@ -71,7 +71,7 @@ class PositionCases(Cases):
         needs={*_DURABLE, Capability.ACK_WAIT},
         knobs=RESTART,
     )
-    async def test_in_flight(self, kit: Kit) -> None:
+    async def test_rst_in_flight(self, kit: Kit) -> None:
         """What was delivered and has no verdict when the broker stops comes again after the restart."""
         wait = max(0.6, 4 * kit.short)
         before = await kit.connect()
@@ -87,7 +87,7 @@ class PositionCases(Cases):
         needs={*_DURABLE, Capability.NAK, Capability.ACK_WAIT, Capability.DELIVERY_COUNT},
         knobs=RESTART,
     )
-    async def test_counts(self, kit: Kit) -> None:
+    async def test_rst_counts(self, kit: Kit) -> None:
         """Deliveries go on being counted after a restart."""
         wait = max(0.6, 4 * kit.short)
         before = await kit.connect()
@@ -104,7 +104,7 @@ class PositionCases(Cases):
         needs={*_DURABLE, Capability.NAK_DELAY},
         knobs=RESTART,
     )
-    async def test_delayed(self, kit: Kit) -> None:
+    async def test_rst_delayed(self, kit: Kit) -> None:
         """A message that waits for the end of its delay comes also when the broker is restarted meanwhile."""
         before = await kit.connect()
         member = await kit.subscription(backend=before, storage=_FILE, ack_wait=_LONG)
@@ -121,7 +121,7 @@ class PositionCases(Cases):
         needs=_DURABLE,
         knobs=RESTART,
     )
-    async def test_consumer_config(self, kit: Kit) -> None:
+    async def test_rst_consumer_config(self, kit: Kit) -> None:
         """A durable consumer has the same settings after a restart."""
         options: dict[str, Any] = {"ack_wait": 7.5, "filter_subject": kit.subject("x"), "storage": _FILE}
         options |= {"max_deliver": 9} if Capability.MAX_DELIVER in kit.backend.capabilities else {}

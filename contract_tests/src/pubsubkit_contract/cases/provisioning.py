@@ -23,7 +23,7 @@ class ProvisioningCases(Cases):
     """Opening may be done by anybody, at any time, as often as one likes."""
 
     @case("prov.idempotent", why="Every start of every service opens the same streams and consumers again.")
-    async def test_idempotent(self, kit: Kit) -> None:
+    async def test_prov_idempotent(self, kit: Kit) -> None:
         """Ensuring a stream and opening publishers and members again changes nothing: messages and positions stay."""
         options = StreamOptions(name=kit.stream, max_messages=1000)
         first = await kit.backend.ensure_stream(options)
@@ -37,7 +37,7 @@ class ProvisioningCases(Cases):
         assert (await kit.stream_info()).messages == 2
 
     @case("prov.concurrent", why="All replicas of a service start at the same moment.")
-    async def test_concurrent(self, kit: Kit) -> None:
+    async def test_prov_concurrent(self, kit: Kit) -> None:
         """Ten publishers and ten members may open at once, over several connections, where nothing exists."""
         backends = [kit.backend, await kit.connect(), await kit.connect()]
         opening = [kit.publisher(backends[number % 3]) for number in range(10)]
@@ -46,7 +46,7 @@ class ProvisioningCases(Cases):
         assert (await kit.stream_info()).messages == 0
 
     @case("prov.created", why="A stream that is not what was asked for keeps too little, or for too short a time.")
-    async def test_created(self, kit: Kit) -> None:
+    async def test_prov_created(self, kit: Kit) -> None:
         """A stream is created with all that was asked, and says so."""
         wanted = StreamOptions(
             name=kit.stream,
@@ -65,7 +65,7 @@ class ProvisioningCases(Cases):
         assert set(differing) <= {"subjects"}, differing
 
     @case("prov.created_by_consumer", why="Whether the consumer or the publisher starts first is a matter of luck.")
-    async def test_created_by_consumer(self, kit: Kit) -> None:
+    async def test_prov_created_by_consumer(self, kit: Kit) -> None:
         """A consumer creates a missing stream with the subjects of its name, and a publisher then finds it so."""
         subscription = await kit.subscription()
         assert (await kit.stream_info()).options.subjects == (kit.subject(">"),)
@@ -73,7 +73,7 @@ class ProvisioningCases(Cases):
         assert (await kit.receive(subscription)).data == b"x"
 
     @case("prov.stream_info", why="Alarms and dashboards read it.")
-    async def test_stream_info(self, kit: Kit) -> None:
+    async def test_prov_stream_info(self, kit: Kit) -> None:
         """stream_info tells how many messages and bytes a stream holds, and the first and last sequence."""
         publisher = await kit.publisher()
         receipts = [await publisher.publish(kit.subject("x"), b"m" * 1000) for _ in range(3)]
@@ -90,7 +90,7 @@ class ProvisioningCases(Cases):
         why="Lag is what operators watch.",
         needs={Capability.DURABLE, Capability.HISTORY, Capability.WILDCARDS},
     )
-    async def test_consumer_info(self, kit: Kit) -> None:
+    async def test_prov_consumer_info(self, kit: Kit) -> None:
         """consumer_info tells what a consumer was created with, and how many messages are before it and in flight."""
         await kit.publish(*(b"%d" % number for number in range(5)))
         options: dict[str, Any] = {
@@ -109,7 +109,7 @@ class ProvisioningCases(Cases):
         assert len(held) == 2
 
     @case("prov.missing", why="Asking for what is not there is no failure of the broker.")
-    async def test_missing(self, kit: Kit) -> None:
+    async def test_prov_missing(self, kit: Kit) -> None:
         """What does not exist is NotFoundError, or False for deleting, also where the stream is missing too."""
         with kit.raises(NotFoundError, kit.stream):
             await kit.backend.stream_info(kit.stream)
@@ -119,7 +119,7 @@ class ProvisioningCases(Cases):
         await _no_consumer(kit)
 
     @case("prov.deleted", why="A stream that is deleted and made again must not begin with old positions.")
-    async def test_deleted(self, kit: Kit) -> None:
+    async def test_prov_deleted(self, kit: Kit) -> None:
         """delete_stream takes messages and consumers with it; one of the same name begins empty, with no consumers."""
         subscription = await kit.feed(b"old", b"older")
         name = (await kit.read(subscription, 2))[0].metadata.consumer
@@ -138,7 +138,7 @@ class ProvisioningCases(Cases):
         why="Deleting a consumer is how one reads everything once more.",
         needs={Capability.DURABLE, Capability.HISTORY},
     )
-    async def test_deleted_consumer(self, kit: Kit) -> None:
+    async def test_prov_deleted_consumer(self, kit: Kit) -> None:
         """delete_consumer takes the position with it and nothing else: the next one of that name begins anew."""
         subscription = await kit.feed(b"1", b"2")
         await kit.read(subscription, 2)
@@ -148,7 +148,7 @@ class ProvisioningCases(Cases):
         assert payloads(await kit.read(await kit.subscription(), 2)) == [b"1", b"2"]
 
     @case("prov.publisher_lazy", why="A publisher is often made long before it is used, if ever.")
-    async def test_publisher_lazy(self, kit: Kit) -> None:
+    async def test_prov_publisher_lazy(self, kit: Kit) -> None:
         """Making a publisher sends nothing; without ``async with`` the first publish creates the stream."""
         publisher = kit.backend.publisher(PublisherOptions(stream_name=kit.stream))
         with kit.raises(NotFoundError):
@@ -158,7 +158,7 @@ class ProvisioningCases(Cases):
         await publisher.aclose()
 
     @case("prov.consumer_lazy", why="A subscription is often made before anything is there.")
-    async def test_consumer_lazy(self, kit: Kit) -> None:
+    async def test_prov_consumer_lazy(self, kit: Kit) -> None:
         """Making a subscription sends nothing; without ``async with`` the first iteration joins the consumer."""
         name = "d" if Capability.DURABLE in kit.backend.capabilities else ""
         options = ConsumerOptions(stream_name=kit.stream, consumer_name=name)
@@ -178,7 +178,7 @@ class ProvisioningCases(Cases):
         why="The filter of one service must not decide what another one gets.",
         needs={Capability.DURABLE},
     )
-    async def test_filters_independent(self, kit: Kit) -> None:
+    async def test_subj_filter_independent(self, kit: Kit) -> None:
         """Consumers with different filters do not change each other or the stream, whoever comes first."""
         members = {"one": await kit.subscription("one", filter_subject=kit.subject("one"))}
         publisher = await kit.publisher()

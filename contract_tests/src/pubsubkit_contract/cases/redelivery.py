@@ -24,7 +24,7 @@ class RedeliveryCases(Cases):
     """``ack_wait`` is a lease: kept while it runs, ended when it is over."""
 
     @case("redel.ack_wait", why="Redelivery that comes early does everything twice.", needs={Capability.ACK_WAIT})
-    async def test_ack_wait(self, kit: Kit) -> None:
+    async def test_redel_ack_wait(self, kit: Kit) -> None:
         """A message without a verdict comes back after ack_wait, not before."""
         lease = max(0.15, kit.short)
         subscription = await kit.subscription(ack_wait=lease)
@@ -40,7 +40,7 @@ class RedeliveryCases(Cases):
         why="A message that arrives while another one is being worked on has its whole time before it.",
         needs={Capability.ACK_WAIT},
     )
-    async def test_each_its_own(self, kit: Kit) -> None:
+    async def test_redel_each_its_own(self, kit: Kit) -> None:
         """ack_wait of each message begins with its own delivery, not with that of an older one."""
         lease = max(0.2, kit.short)
         subscription = await kit.feed(b"older", ack_wait=lease)
@@ -54,7 +54,7 @@ class RedeliveryCases(Cases):
         assert time.monotonic() - started >= lease * _EARLY
 
     @case("redel.repeat", why="The second failure is where naive brokers lose a message.", needs={Capability.ACK_WAIT})
-    async def test_repeat(self, kit: Kit) -> None:
+    async def test_redel_repeat(self, kit: Kit) -> None:
         """A message comes back each time that it is left without a verdict, unchanged, and ends with an ack."""
         subscription = await kit.feed(b"x", ack_wait=kit.short)
         deliveries = [await kit.receive(subscription) for _ in range(4)]
@@ -66,7 +66,7 @@ class RedeliveryCases(Cases):
         assert payloads(await kit.read(subscription, 2, ack=False)) == [b"canary", b"canary"]
 
     @case("redel.all", why="A process that dies holding many messages must lose none.", needs={Capability.ACK_WAIT})
-    async def test_all(self, kit: Kit) -> None:
+    async def test_redel_all(self, kit: Kit) -> None:
         """Each of a hundred messages that were left without a verdict comes back."""
         wanted = {b"%d" % number for number in range(100)}
         subscription = await kit.feed(*wanted, ack_wait=max(0.1, kit.short))
@@ -84,7 +84,7 @@ class RedeliveryCases(Cases):
         why="One message that is stuck must not cost or hold up the others.",
         needs={Capability.ACK_WAIT, Capability.HISTORY},
     )
-    async def test_backlog(self, kit: Kit) -> None:
+    async def test_redel_backlog_unaffected(self, kit: Kit) -> None:
         """While a message comes back again and again, the backlog behind it is delivered once each, all of it."""
         backlog = [b"%d" % number for number in range(30)]
         await kit.publish(b"stuck", *backlog)
@@ -106,7 +106,7 @@ class RedeliveryCases(Cases):
         why="The point of several members is that one takes over from another that hangs.",
         needs={Capability.ACK_WAIT, Capability.COMPETE, Capability.DURABLE},
     )
-    async def test_other_member(self, kit: Kit) -> None:
+    async def test_redel_other_member(self, kit: Kit) -> None:
         """What one member leaves without a verdict goes to another, on another connection."""
         hung = await kit.feed(b"1", b"2", ack_wait=kit.short, channel_buf_size=1)
         held = [await kit.receive(hung)]
@@ -119,7 +119,7 @@ class RedeliveryCases(Cases):
         why="Retry policies and dead letters go by the count of deliveries.",
         needs={Capability.ACK_WAIT, Capability.DELIVERY_COUNT},
     )
-    async def test_counts(self, kit: Kit) -> None:
+    async def test_redel_counts(self, kit: Kit) -> None:
         """Deliveries after a lease that ran out are counted, from 1."""
         subscription = await kit.feed(b"x", ack_wait=kit.short)
         counts = [(await kit.receive(subscription)).metadata.num_delivered for _ in range(4)]
@@ -130,7 +130,7 @@ class RedeliveryCases(Cases):
         why="A new message that seems to be tried already may be given up at its first failure.",
         needs={Capability.NAK, Capability.DELIVERY_COUNT},
     )
-    async def test_count_fresh(self, kit: Kit) -> None:
+    async def test_redel_count_fresh(self, kit: Kit) -> None:
         """Each message has its own count: a new one begins at 1 after others were redelivered, and ends none."""
         subscription = await kit.feed(b"old", ack_wait=_LONG)
         for _ in range(3):
@@ -148,7 +148,7 @@ class RedeliveryCases(Cases):
         why="A poisonous message kills its process, and must not begin anew with the next one.",
         needs={Capability.NAK, Capability.DELIVERY_COUNT, Capability.COMPETE, Capability.DURABLE},
     )
-    async def test_count_kept(self, kit: Kit) -> None:
+    async def test_redel_count_kept(self, kit: Kit) -> None:
         """The count goes on with another member, on another connection."""
         first = await kit.feed(b"x", ack_wait=_LONG, channel_buf_size=1)
         assert await (await kit.receive(first)).nak()
@@ -162,7 +162,7 @@ class RedeliveryCases(Cases):
         why="The failures of one service are no failures of another.",
         needs={Capability.NAK, Capability.DELIVERY_COUNT, Capability.FANOUT, Capability.DURABLE},
     )
-    async def test_count_own(self, kit: Kit) -> None:
+    async def test_redel_count_own(self, kit: Kit) -> None:
         """Each consumer counts its own deliveries."""
         failing, other = await kit.subscription("failing"), await kit.subscription("other")
         await kit.publish(b"x")

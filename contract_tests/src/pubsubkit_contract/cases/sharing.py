@@ -26,7 +26,7 @@ class SharingCases(Cases):
     """Members of one consumer share its messages, also when they come, go and die."""
 
     @case("cmp.each_once", why="More workers must mean more work done, not the same work done twice.", needs=_COMPETE)
-    async def test_each_once(self, kit: Kit) -> None:
+    async def test_cmp_each_once(self, kit: Kit) -> None:
         """Three members on three connections get each of forty messages once between them."""
         members = [await kit.subscription(backend=await kit.connect()) for _ in range(3)]
         wanted = [b"%d" % number for number in range(40)]
@@ -34,7 +34,7 @@ class SharingCases(Cases):
         assert await _work(kit, members, [b"sentinel"]) == [b"sentinel"]
 
     @case("cmp.everyone_works", why="A worker that gets nothing is paid for nothing.", needs=_COMPETE)
-    async def test_everyone_works(self, kit: Kit) -> None:
+    async def test_cmp_everyone_works(self, kit: Kit) -> None:
         """With enough messages each of three members holds one before any of them gives a verdict."""
         members = [await kit.subscription(channel_buf_size=1, ack_wait=_LONG) for _ in range(3)]
         firsts = [asyncio.ensure_future(kit.receive(member)) for member in members]
@@ -43,7 +43,7 @@ class SharingCases(Cases):
         assert len(set(held)) == 3, f"they hold {held}"
 
     @case("cmp.join", why="Workers are added when there is too much work already.", needs=_COMPETE)
-    async def test_join(self, kit: Kit) -> None:
+    async def test_cmp_join(self, kit: Kit) -> None:
         """A member that joins gets work, although another one is there and was first."""
         first = await kit.feed(*(b"%d" % number for number in range(4)), channel_buf_size=1, ack_wait=_LONG)
         done = payloads(await kit.read(first, 1))
@@ -55,7 +55,7 @@ class SharingCases(Cases):
     @case(
         "cmp.leave", why="Scaling down must not stop work for as long as ack_wait.", needs={*_COMPETE, Capability.NAK}
     )
-    async def test_leave(self, kit: Kit) -> None:
+    async def test_cmp_leave(self, kit: Kit) -> None:
         """What a member holds when it leaves goes to those who stay at once, long before ack_wait."""
         leaving = await kit.feed(b"1", b"2", b"3", ack_wait=_LONG)
         await kit.read(leaving, 3, ack=False)
@@ -66,7 +66,7 @@ class SharingCases(Cases):
         assert sorted(payloads(await waiting)) == [b"1", b"2", b"3"]
 
     @case("cmp.stay", why="One worker's end must not disturb the others.", needs=_COMPETE)
-    async def test_stay(self, kit: Kit) -> None:
+    async def test_cmp_stay(self, kit: Kit) -> None:
         """When one member leaves, another goes on and can still settle what it holds."""
         staying, leaving = [await kit.subscription(ack_wait=_LONG) for _ in range(2)]
         await kit.publish(b"held")
@@ -80,7 +80,7 @@ class SharingCases(Cases):
         assert info.num_pending + info.num_ack_pending == 1
 
     @case("cmp.no_phantom", why="A member that is gone and still gets messages makes them late, or loses them.")
-    async def test_no_phantom(self, kit: Kit) -> None:
+    async def test_cmp_no_phantom(self, kit: Kit) -> None:
         """A subscription that was closed, while it waited for a message, takes none of the next one's."""
         gone = await kit.subscription(ack_wait=_LONG)
         waiting = asyncio.ensure_future(anext(gone, None))
@@ -96,7 +96,7 @@ class SharingCases(Cases):
         why="Processes die, and what they held must not die with them.",
         needs={*_COMPETE, Capability.CROSS_PROCESS, Capability.ACK_WAIT},
     )
-    async def test_member_killed(self, kit: Kit) -> None:
+    async def test_cmp_member_killed(self, kit: Kit) -> None:
         """What a process held when it was killed goes to another member after ack_wait."""
         wait = max(0.6, 4 * kit.short)
         await (await kit.subscription(ack_wait=wait)).aclose()
@@ -112,7 +112,7 @@ class SharingCases(Cases):
         why="Most processes die while they wait for work.",
         needs={*_COMPETE, Capability.CROSS_PROCESS, Capability.ACK_WAIT},
     )
-    async def test_idle_member_killed(self, kit: Kit) -> None:
+    async def test_cmp_idle_member_killed(self, kit: Kit) -> None:
         """A process that is killed while it waits for a message takes none with it for longer than ack_wait."""
         wait = max(0.6, 4 * kit.short)
         await (await kit.subscription(ack_wait=wait)).aclose()

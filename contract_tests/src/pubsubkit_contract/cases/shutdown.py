@@ -11,6 +11,7 @@ from pubsubkit_contract.case import case
 from pubsubkit_contract.leftovers import Leftovers
 
 if TYPE_CHECKING:
+    from pubsubkit import Message
     from pubsubkit_contract.kit import Kit
 
 __all__ = ["ShutdownCases"]
@@ -22,7 +23,7 @@ class ShutdownCases(Cases):
     """Whatever is closed, twice, at once or in the middle of something, ends, and is not usable any more."""
 
     @case("shut.idempotent", why="Clean-up code of several owners closes the same thing.")
-    async def test_idempotent(self, kit: Kit) -> None:
+    async def test_shut_idempotent(self, kit: Kit) -> None:
         """Closing twice, or five times at once, raises nothing, for all that can be closed."""
         publisher, subscription = await kit.publisher(), await kit.subscription()
         consumer = kit.backend.consumer(ConsumerOptions(stream_name=kit.stream))
@@ -34,7 +35,7 @@ class ShutdownCases(Cases):
         kit.note("four kinds of objects were closed six times each")
 
     @case("shut.concurrent", why="Whoever closes second goes on as if all was done, and ends the process.")
-    async def test_concurrent(self, kit: Kit) -> None:
+    async def test_shut_concurrent(self, kit: Kit) -> None:
         """Each of several closes at once returns when closing has ended, not before."""
         publisher = await kit.publisher()
         futures = [await publisher.publish_soon(kit.subject("x"), b"%d" % number) for number in range(100)]
@@ -42,11 +43,11 @@ class ShutdownCases(Cases):
         await asyncio.sleep(0)
         await kit.within(publisher.aclose(), "the second close")
         assert all(future.done() for future in futures)
-        await first
-        assert (await kit.stream_info()).messages == 100
+        kit.note("all publishes had ended when the second close returned")
+        await kit.within(first, "the first close")
 
     @case("shut.ends_iteration", why="A loop that does not end keeps the process from ending.")
-    async def test_ends_iteration(self, kit: Kit) -> None:
+    async def test_shut_ends_iteration(self, kit: Kit) -> None:
         """Closing the subscription, the consumer or the backend ends every blocked iteration, without an error."""
         options = ConsumerOptions(stream_name=kit.stream)
         for kind in ("subscription", "consumer", "backend"):
@@ -63,7 +64,7 @@ class ShutdownCases(Cases):
         kit.note("nine iterations ended")
 
     @case("shut.use_after", why="A message that is published into nowhere is lost, and nobody is told.")
-    async def test_use_after(self, kit: Kit) -> None:
+    async def test_shut_use_after(self, kit: Kit) -> None:
         """A closed publisher, consumer or subscription refuses all use with ClosedError, and does nothing."""
         publisher, subscription = await kit.publisher(), await kit.subscription("")
         await publisher.publish(kit.subject("x"), b"x")
@@ -88,7 +89,7 @@ class ShutdownCases(Cases):
         assert (await kit.stream_info()).messages == 1
 
     @case("shut.backend_closed", why="A closed connection must not look like an idle system.")
-    async def test_backend_closed(self, kit: Kit) -> None:
+    async def test_shut_backend_closed(self, kit: Kit) -> None:
         """Closing the backend closes all that it made; it refuses all use with ClosedError, and is not opened again."""
         subscription, publisher = await kit.feed(b"x"), await kit.publisher()
         consumer = kit.backend.consumer(subscription.options)
@@ -114,7 +115,7 @@ class ShutdownCases(Cases):
                 await use
 
     @case("shut.never_hangs", why="Who hangs in a shutdown is killed, with all that it had to do.")
-    async def test_never_hangs(self, kit: Kit) -> None:
+    async def test_shut_never_hangs(self, kit: Kit) -> None:
         """Closing ends with full buffers, unsettled messages and calls that wait for room, which get ClosedError."""
         subscription = await kit.feed(*(b"%d" % number for number in range(50)), channel_buf_size=5, ack_wait=_LONG)
         await kit.read(subscription, 7, ack=False)
@@ -125,11 +126,10 @@ class ShutdownCases(Cases):
         outcomes = await kit.within(asyncio.gather(*calls, return_exceptions=True), "publish_soon")
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         kit.note(f"{len(refused)} of 30 were refused")
-        assert {type(outcome) for outcome in refused} <= {ClosedError}
-        assert (await kit.stream_info()).messages == 50 + 30 - len(refused)
+        assert {type(outcome) for outcome in refused} == {ClosedError}
 
     @case("shut.while_opening", why="A service that is stopped while it starts must stop too.")
-    async def test_while_opening(self, kit: Kit) -> None:
+    async def test_shut_while_opening(self, kit: Kit) -> None:
         """Closing while something is being opened ends both, and the opening is refused unless it was done before."""
         options = (await kit.subscription("")).options
         for turns in range(6):
@@ -146,34 +146,34 @@ class ShutdownCases(Cases):
             kit.note(f"closed after {turns} turns: {[type(outcome).__name__ for outcome in outcomes]}")
 
     @case("shut.cancelled_not_failed", why="Alarms at every deployment teach people to ignore alarms.")
-    async def test_cancelled_not_failed(self, kit: Kit) -> None:
+    async def test_shut_cancelled_not_failed(self, kit: Kit) -> None:
         """Closing under a handler and a receive that are cancelled is no failure: no warning, error or complaint."""
+
+        async def handle(message: Message) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await message.ack()
+
         with Leftovers(kit.cap) as leftovers:
             backend = await kit.connect()
             subscription = await kit.subscription("", backend=backend, ack_wait=_LONG)
-            await kit.publish(b"x")
-            taken = asyncio.Event()
-
-            async def handle() -> None:
-                async for message in subscription:
-                    taken.set()
-                    try:
-                        await asyncio.Event().wait()
-                    finally:
-                        await message.ack()
-
-            tasks = [asyncio.ensure_future(handle()) for _ in range(2)]
-            await kit.within(taken.wait(), "the delivery")
-            for task in tasks:
+            await kit.publish(b"1", b"2")
+            handlers = [
+                asyncio.ensure_future(handle(message)) for message in await kit.read(subscription, 2, ack=False)
+            ]
+            receiving = await kit.nothing(subscription)
+            for task in (handlers[0], receiving):
                 task.cancel()
             await kit.within(backend.aclose(), "closing")
-            await kit.within(asyncio.wait(tasks), "the handlers")
-            assert all(task.cancelled() for task in tasks)
+            handlers[1].cancel()
+            await kit.within(asyncio.wait([*handlers, receiving]), "the handlers")
+            assert all(task.cancelled() for task in (*handlers, receiving))
         kit.note(f"complaints: {leftovers.complaints}")
         assert not leftovers.complaints
 
     @case("shut.no_leaks", why="A service that opens and closes for months must not grow.")
-    async def test_no_leaks(self, kit: Kit) -> None:
+    async def test_shut_no_leaks(self, kit: Kit) -> None:
         """After closing no task, thread, socket or file of it is left, and nothing was logged or warned of."""
         with Leftovers(kit.cap) as leftovers:
             for _ in range(2):
@@ -184,7 +184,7 @@ class ShutdownCases(Cases):
         assert not leftovers.complaints
 
     @case("shut.health", why="What asks for health decides whether a service is started anew.")
-    async def test_health(self, kit: Kit) -> None:
+    async def test_shut_health(self, kit: Kit) -> None:
         """Health tells connected from consuming, before and after closing, and never raises."""
         health = await kit.backend.health()
         assert (health.connected, health.consuming, health.error) == (True, None, "")

@@ -25,7 +25,7 @@ class StartingCases(Cases):
     """``deliver_from`` of a consumer that does not exist yet."""
 
     @case("dur.from_new", why="Whoever asks for what is new must not begin with the work of a year.")
-    async def test_new(self, kit: Kit) -> None:
+    async def test_dur_from_new(self, kit: Kit) -> None:
         """A consumer that starts at new gets nothing that was published before it."""
         await kit.publish(b"old", b"older")
         subscription = await kit.subscription(deliver_from="new")
@@ -37,7 +37,7 @@ class StartingCases(Cases):
         why="The last message of a subject is its present state.",
         needs={Capability.HISTORY},
     )
-    async def test_last(self, kit: Kit) -> None:
+    async def test_dur_from_last(self, kit: Kit) -> None:
         """A consumer that starts at last begins with the last message that is stored."""
         await kit.publish(b"1", b"2", b"3")
         await _begins(kit, await kit.subscription(deliver_from="last"), [b"3"])
@@ -47,7 +47,7 @@ class StartingCases(Cases):
         why="The last message of all is seldom the last of the subject.",
         needs={Capability.HISTORY},
     )
-    async def test_last_filtered(self, kit: Kit) -> None:
+    async def test_dur_from_last_filtered(self, kit: Kit) -> None:
         """With a filter, last is the last message that the filter selects."""
         await kit.publish(b"1", b"2")
         await kit.publish(b"other", tail="y")
@@ -59,7 +59,7 @@ class StartingCases(Cases):
         why="A sequence from a log line is where one wants to read again.",
         needs={Capability.HISTORY},
     )
-    async def test_sequence(self, kit: Kit) -> None:
+    async def test_dur_from_sequence(self, kit: Kit) -> None:
         """A consumer that starts at a sequence gets the message of that sequence and all later ones."""
         publisher = await kit.publisher()
         receipts = [await publisher.publish(kit.subject("x"), b"%d" % number) for number in range(4)]
@@ -70,7 +70,7 @@ class StartingCases(Cases):
         why="Since when the data are wrong is often all that is known.",
         needs={Capability.HISTORY},
     )
-    async def test_time(self, kit: Kit) -> None:
+    async def test_dur_from_time(self, kit: Kit) -> None:
         """A consumer that starts at a time, in any time zone, gets what was stored at or after it."""
         clock, publisher = await kit.subscription(""), await kit.publisher()
         await publisher.publish(kit.subject("x"), b"old")
@@ -88,7 +88,7 @@ class StartingCases(Cases):
         why="A start that is taken seriously at every deployment repeats or skips messages at every deployment.",
         needs={Capability.DURABLE},
     )
-    async def test_existing(self, kit: Kit) -> None:
+    async def test_dur_from_existing(self, kit: Kit) -> None:
         """A durable consumer that exists goes on where it was, whatever deliver_from says."""
         first = await kit.feed(b"1", b"2", b"3")
         done = payloads(await kit.read(first, 1))

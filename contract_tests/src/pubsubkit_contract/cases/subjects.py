@@ -45,7 +45,7 @@ class SubjectCases(Cases):
         why="A wildcard that means something else on one backend sends messages to the wrong service.",
         needs={Capability.WILDCARDS},
     )
-    async def test_match_table(self, kit: Kit) -> None:
+    async def test_subj_match_table(self, kit: Kit) -> None:
         """Filters select exactly the subjects of the grammar: * is one token, > is one or more, case counts."""
         publisher = await kit.publisher()
         members = {
@@ -60,7 +60,7 @@ class SubjectCases(Cases):
             assert sorted(got) == expected, pattern
 
     @case("subj.exact_not_prefix", why="orders must not get what is published to orders-test.")
-    async def test_exact_not_prefix(self, kit: Kit) -> None:
+    async def test_subj_exact_not_prefix(self, kit: Kit) -> None:
         """A filter without wildcards selects one subject: no prefix, no subject below it, no other case."""
         publisher = await kit.publisher()
         member = await kit.subscription("", filter_subject=kit.subject("ab"))
@@ -69,7 +69,7 @@ class SubjectCases(Cases):
         assert payloads(await kit.read(member, 2)) == [b"ab", b"ab"]
 
     @case("subj.invalid_publish", why="What one broker stores, another refuses and a third never delivers.")
-    async def test_invalid_publish(self, kit: Kit) -> None:
+    async def test_subj_invalid_publish(self, kit: Kit) -> None:
         """A subject that is empty, has empty tokens, blanks, control characters or wildcards is refused, unstored."""
         publisher = await kit.publisher()
         for subject in _INVALID_SUBJECTS:
@@ -80,7 +80,7 @@ class SubjectCases(Cases):
         assert (await kit.stream_info()).messages == 0
 
     @case("subj.invalid_filter", why="A filter that can never match looks like an idle system.")
-    async def test_invalid_filter(self, kit: Kit) -> None:
+    async def test_subj_invalid_filter(self, kit: Kit) -> None:
         """A filter with misplaced wildcards, empty tokens or blanks is refused before anything is created."""
         for pattern in _INVALID_FILTERS:
             with kit.raises(InvalidArgumentError):
@@ -89,7 +89,7 @@ class SubjectCases(Cases):
             await kit.stream_info()
 
     @case("subj.outside_stream", why="A message that no stream holds is lost, and nobody is told.")
-    async def test_outside_stream(self, kit: Kit) -> None:
+    async def test_subj_outside_stream(self, kit: Kit) -> None:
         """Publishing outside of the stream's subjects is NotFoundError; a hopeless filter InvalidArgumentError."""
         publisher = await kit.publisher()
         with kit.raises(NotFoundError, "does not hold"):
@@ -103,7 +103,7 @@ class SubjectCases(Cases):
         why="Names of customers and places are subjects too.",
         needs={Capability.UNICODE_SUBJECTS},
     )
-    async def test_unicode(self, kit: Kit) -> None:
+    async def test_subj_unicode(self, kit: Kit) -> None:
         """Unicode subjects arrive unchanged, and normalisation forms stay distinct."""
         twins = ["é", "e\u0301"]
         member = await kit.subscription(filter_subject=kit.subject(f"{twins[1]}.中.😀"))
@@ -115,7 +115,7 @@ class SubjectCases(Cases):
         assert {message.subject for message in messages} == {kit.subject(f"{twins[1]}.中.😀")}
 
     @case("subj.long", why="Subjects are made from data, and data is long.")
-    async def test_long(self, kit: Kit) -> None:
+    async def test_subj_long(self, kit: Kit) -> None:
         """A subject of the longest length arrives; one byte more is refused."""
         longest = "x" * (MAX_SUBJECT_BYTES - len(kit.subject("")))
         subscription = await kit.subscription()
@@ -126,7 +126,7 @@ class SubjectCases(Cases):
             await publisher.publish(kit.subject(longest + "x"), b"x")
 
     @case("subj.prefix", why="Several applications share a stream by giving each a prefix.")
-    async def test_prefix(self, kit: Kit) -> None:
+    async def test_subj_prefix(self, kit: Kit) -> None:
         """subject_prefix and a dot go before the subject; the stream, the filter and the message have all of it."""
         publisher = await kit.publisher(subject_prefix=kit.subject("pre"))
         subscription = await kit.subscription(filter_subject=kit.subject("pre.a.b"))
@@ -141,7 +141,7 @@ class SubjectCases(Cases):
         why="A wildcard that is taken for a name selects nothing, for ever.",
         absent={Capability.WILDCARDS},
     )
-    async def test_no_wildcards(self, kit: Kit) -> None:
+    async def test_subj_unsupported_wildcards(self, kit: Kit) -> None:
         """Without wildcards a filter that has one is refused."""
         for pattern in ("*", ">"):
             with kit.raises(UnsupportedError, "wildcards"):
@@ -152,7 +152,7 @@ class SubjectCases(Cases):
         why="A subject that is altered on its way reaches nobody.",
         absent={Capability.UNICODE_SUBJECTS},
     )
-    async def test_no_unicode(self, kit: Kit) -> None:
+    async def test_subj_unsupported_unicode(self, kit: Kit) -> None:
         """Without Unicode subjects one that is not ASCII is refused, for publishing and as a filter."""
         publisher = await kit.publisher()
         with kit.raises(UnsupportedError, "unicode"):

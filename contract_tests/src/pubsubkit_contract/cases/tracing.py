@@ -22,7 +22,7 @@ class TracingCases(Cases):
     """Each delivery and each verdict is told, with what belongs to it."""
 
     @case("hook.received_settled", why="The time between the two is how long a handler takes.")
-    async def test_received_settled(self, kit: Kit) -> None:
+    async def test_hook_received_settled(self, kit: Kit) -> None:
         """Each message is told when it is handed out, and when it gets its verdict, with stream, subject and
         consumer; a verdict that does nothing is not told.
         """
@@ -47,7 +47,7 @@ class TracingCases(Cases):
         why="Every attempt is a piece of work that somebody waits for.",
         needs={Capability.NAK},
     )
-    async def test_redelivery(self, kit: Kit) -> None:
+    async def test_hook_middleware_order(self, kit: Kit) -> None:
         """A redelivery passes through the plugins again, with every verdict of its own."""
         log: list[str] = []
         plugins = [Recorder("outer", log), Recorder("inner", log)]
@@ -69,7 +69,7 @@ class TracingCases(Cases):
         why="A dashboard must tell messages that were given up from those that were handled.",
         needs={Capability.TERM, Capability.IN_PROGRESS},
     )
-    async def test_verdicts(self, kit: Kit) -> None:
+    async def test_hook_verdicts(self, kit: Kit) -> None:
         """Every kind of verdict is told by its name."""
         plugin = Recorder()
         subscription = await kit.subscription(backend=await kit.connect(plugins=[plugin]), ack_wait=_LONG)
@@ -80,7 +80,7 @@ class TracingCases(Cases):
         assert [str(call["verdict"]) for call in plugin.told("settled")] == ["in_progress", "term"]
 
     @case("hook.before_send", why="Trace contexts are added where nobody can forget them.", needs={Capability.HEADERS})
-    async def test_before_send(self, kit: Kit) -> None:
+    async def test_hook_before_send(self, kit: Kit) -> None:
         """Headers that a plugin returns arrive; it is asked once per message and sees what the publisher set."""
         plugin = Recorder(add={"traceparent": "00-1-2-01", "empty": ""})
         subscription = await kit.subscription()
@@ -98,7 +98,7 @@ class TracingCases(Cases):
         why="A plugin that replaces what the application says is an error that nobody finds.",
         needs={Capability.HEADERS},
     )
-    async def test_before_send_protected(self, kit: Kit) -> None:
+    async def test_hook_before_send_protected(self, kit: Kit) -> None:
         """A plugin cannot replace the publisher's headers; of two plugins the later one decides."""
         plugins = [Recorder(add={"a": "first", "b": "first", "c": "c"}), Recorder(add={"a": "second", "b": "second"})]
         subscription = await kit.subscription()
@@ -108,7 +108,7 @@ class TracingCases(Cases):
         assert dict(message.headers) == {"a": "publisher", "b": "second", "c": "c"}
 
     @case("hook.connection_changed", why="An alarm needs to know that the broker is there, and where.")
-    async def test_connection_changed(self, kit: Kit) -> None:
+    async def test_hook_connection_changed(self, kit: Kit) -> None:
         """Opening and closing a connection are told once each, with the broker's address."""
         plugin = Recorder()
         backend = await kit.connect(plugins=[plugin])
