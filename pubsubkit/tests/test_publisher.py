@@ -21,6 +21,7 @@ from pubsubkit import (
     PubSubError,
     TransientError,
 )
+from pubsubkit.driver import Capability
 from pubsubkit_memory import MemoryDriver
 
 
@@ -101,6 +102,14 @@ async def test_no_retry_by_default(make, driver: ScriptedDriver, calls: Calls):
         await make().publish("s.x", b"x")
     assert caught.value.__cause__ is native
     assert (len(driver.sent), driver.sent[0][0].message_id, calls.slept) == (1, None, [])
+
+
+async def test_no_id_without_deduplication(make, driver: ScriptedDriver):
+    """A retried message gets no id where the backend would not know what to do with it."""
+    driver.capabilities = driver.capabilities - {Capability.DEDUPLICATION}
+    driver.script = [NativeTimeout(), None]
+    await make(retry_attempts=1).publish("s.x", b"x")
+    assert [batch[0].message_id for batch in driver.sent] == [None, None]
 
 
 async def test_retries_with_backoff_and_one_id(make, driver: ScriptedDriver, calls: Calls):

@@ -42,12 +42,11 @@ def has_one_clock_for_all(original, self, message, count):
     return delivery
 
 
-@breaks(Consumer, "finish", "redel.repeat")
-def takes_no_late_ack(original, self, sequence):
-    """An ack of the fourth or a later delivery is ignored."""
-    lease = self._leases.get(sequence)
-    if lease is None or lease.num_delivered < 4:
-        original(self, sequence)
+@breaks(MemoryDelivery, "metadata", "redel.repeat")
+def stores_late_redeliveries_anew(original, self):
+    """From the fourth delivery on a message comes back as a new one, with a number of its own."""
+    found = original(self)
+    return found._replace(sequence=found.sequence + 1000) if found.num_delivered > 3 else found
 
 
 @breaks(Consumer, "_expire_leases", "redel.all")
@@ -111,13 +110,15 @@ def counts_to_three(original, self):
 _highest: Counter[tuple[str, str]] = Counter()
 
 
-@breaks(MemoryDelivery, "metadata", "redel.count_fresh")
-def counts_for_all_messages(original, self):
+@breaks(MemorySubscription, "receive", "redel.count_fresh")
+async def counts_for_all_messages(original, self):
     """The count of a delivery is the highest that any message of the consumer has reached."""
-    found = original(self)
-    consumer = found.stream, found.consumer
-    _highest[consumer] = max(_highest[consumer], found.num_delivered)
-    return found._replace(num_delivered=_highest[consumer])
+    delivery, spec = await original(self), self._consumer.spec
+    if delivery is not None and spec.max_deliver is None:
+        consumer = spec.stream, spec.name
+        _highest[consumer] = max(_highest[consumer], delivery.num_delivered)
+        delivery.num_delivered = _highest[consumer]
+    return delivery
 
 
 @breaks(MemorySubscription, "receive", "redel.count_kept")

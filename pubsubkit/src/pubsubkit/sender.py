@@ -9,6 +9,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from pubsubkit.driver import Capability
 from pubsubkit.errors import PubSubError, TransientError
 from pubsubkit.receipt import PublishReceipt
 from pubsubkit.translate import portable
@@ -37,6 +38,7 @@ class Sender:
         self._hooks = hooks
         self._options = options
         self._ids = map(f"{secrets.token_hex(8)}-{{}}".format, itertools.count(1))
+        self._identify = options.retry_attempts > 0 and Capability.DEDUPLICATION in driver.capabilities
         self._closing = asyncio.Event()
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -44,8 +46,8 @@ class Sender:
         """Whether anybody listens, so that outcomes are to be reported."""
 
     def new_message_id(self) -> str | None:
-        """An id for a message without one, when it may be sent more than once."""
-        return next(self._ids) if self._options.retry_attempts else None
+        """An id for a message without one, when it may be sent more than once and the broker goes by ids."""
+        return next(self._ids) if self._identify else None
 
     async def close(self) -> None:
         """Start no further attempt, and return when those under way have ended."""

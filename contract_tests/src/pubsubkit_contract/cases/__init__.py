@@ -12,6 +12,7 @@ from pubsubkit_contract.cases.crashing import CrashCases
 from pubsubkit_contract.cases.delivery import DeliveryCases
 from pubsubkit_contract.cases.draining import DrainingCases
 from pubsubkit_contract.cases.durability import DurabilityCases
+from pubsubkit_contract.cases.errors import ErrorCases
 from pubsubkit_contract.cases.fanout import FanoutCases
 from pubsubkit_contract.cases.faults import FaultCases
 from pubsubkit_contract.cases.flow import FlowCases
@@ -34,6 +35,7 @@ from pubsubkit_contract.cases.shutdown import ShutdownCases
 from pubsubkit_contract.cases.starting import StartingCases
 from pubsubkit_contract.cases.subjects import SubjectCases
 from pubsubkit_contract.cases.tracing import TracingCases
+from pubsubkit_contract.cases.urls import UrlCases
 
 __all__ = ["GROUPS"]
 
@@ -70,4 +72,6 @@ GROUPS = (
     LimitCases,
     HookCases,
     TracingCases,
+    ErrorCases,
+    UrlCases,
 )
