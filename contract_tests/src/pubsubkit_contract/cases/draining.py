@@ -98,6 +98,7 @@ class DrainingCases(Cases):
         subscription = await kit.feed(*(b"%d" % number for number in range(20)), ack_wait=_LONG)
         held = await kit.receive(subscription)
         draining = asyncio.ensure_future(subscription.drain(_LONG))
+        await asyncio.wait([draining], timeout=kit.timing.quiet)
         other = await kit.subscription(ack_wait=_LONG)
         got = payloads(await kit.read(other, 19))
         await kit.publish(b"20")
