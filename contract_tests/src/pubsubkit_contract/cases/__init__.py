@@ -23,6 +23,7 @@ from pubsubkit_contract.cases.interruptions import InterruptionCases
 from pubsubkit_contract.cases.limits import LimitCases
 from pubsubkit_contract.cases.maxdeliver import MaxDeliverCases
 from pubsubkit_contract.cases.metadata import MetadataCases
+from pubsubkit_contract.cases.model import ModelCases
 from pubsubkit_contract.cases.ordering import OrderingCases
 from pubsubkit_contract.cases.outages import OutageCases
 from pubsubkit_contract.cases.payload import PayloadCases
@@ -74,4 +75,5 @@ GROUPS = (
     TracingCases,
     ErrorCases,
     UrlCases,
+    ModelCases,
 )

@@ -24,7 +24,11 @@ _LONG = 60.0
 class CancelledLifecycleCases(Cases):
     """What is cancelled at any moment leaves nothing half done that is in the way later."""
 
-    @case("can.open", why="A service that is stopped while it starts is started again at once.")
+    @case(
+        "can.open",
+        why="A service that is stopped while it starts is started again at once.",
+        needs={Capability.COMPETE},
+    )
     async def test_can_open(self, kit: Kit) -> None:
         """Opening that is cancelled at any moment can be done again, and leaves no member that takes messages."""
         options = (await kit.subscription(ack_wait=_LONG)).options

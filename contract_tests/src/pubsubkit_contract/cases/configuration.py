@@ -24,6 +24,7 @@ class ConfigurationCases(Cases):
     @case(
         "prov.no_overwrite",
         why="A service that starts must not throw away the limits and subjects that an operator has set.",
+        needs={Capability.FANOUT},
     )
     async def test_prov_no_overwrite(self, kit: Kit) -> None:
         """A publisher and a narrow consumer leave an existing stream's subjects and limits as they are."""
@@ -76,7 +77,7 @@ class ConfigurationCases(Cases):
     @case(
         "prov.conflict_consumer",
         why="Two services that share a name by mistake would change each other's consumer.",
-        needs={Capability.DURABLE, Capability.MAX_DELIVER},
+        needs={Capability.COMPETE, Capability.DURABLE, Capability.MAX_DELIVER},
     )
     async def test_prov_conflict_consumer(self, kit: Kit) -> None:
         """A durable with other options raises ConflictError that names the field, and the consumer goes on as it was;
@@ -157,7 +158,7 @@ class ConfigurationCases(Cases):
     @case(
         "prov.off",
         why="Where operators own the streams a service must not make any.",
-        needs={Capability.DURABLE},
+        needs={Capability.COMPETE, Capability.DURABLE},
     )
     async def test_prov_off(self, kit: Kit) -> None:
         """manage="none" raises NotFoundError for what is missing, creates nothing, and takes what exists as it is."""

@@ -170,7 +170,7 @@ class DrainingCases(Cases):
         assert await message.ack() is False
         await kit.within(subscription.drain(_LONG), "draining again")
 
-    @case("shut.drain_idle", why="Most of the time there is nothing to wait for.")
+    @case("shut.drain_idle", why="Most of the time there is nothing to wait for.", needs={Capability.FANOUT})
     async def test_shut_drain_idle(self, kit: Kit) -> None:
         """A drain with nothing handed out, or all settled, or before the first use, ends at once and closes."""
         used = await kit.feed(b"1", b"2")

@@ -158,17 +158,6 @@ class ErrorCases(Cases):
         assert payloads(await kit.read(subscription, 1)) == [b"after"]
         await _cancel(kit, asyncio.ensure_future(anext(subscription)), None)
 
-    @case("err.stream_deleted", why="A message that no stream takes any more is lost, and nobody is told.")
-    async def test_err_stream_deleted(self, kit: Kit) -> None:
-        """Publishing after the stream was deleted raises NotFoundError, soon, and does not make it anew."""
-        publisher = await kit.publisher()
-        await publisher.publish(kit.subject("x"), b"x")
-        await (await kit.connect()).delete_stream(kit.stream)
-        with kit.raises(NotFoundError, kit.subject("x")):
-            await kit.within(publisher.publish(kit.subject("x"), b"x"), "publish")
-        with kit.raises(NotFoundError):
-            await kit.stream_info()
-
     @case("err.retryable", why="What is tried again although it can never work holds up everything behind it.")
     async def test_err_retryable(self, kit: Kit) -> None:
         """A passing failure is tried again as often as retry_attempts says, under one message id where there are any;

@@ -98,7 +98,9 @@ class HandoverCases(Cases):
         got = payloads(await kit.read(await kit.subscription(ack_wait=_LONG), 50))
         assert sorted(got) == sorted(b"%d" % number for number in range(50))
 
-    @case("shut.only_its_own", why="One part of a program that ends must not end the others.")
+    @case(
+        "shut.only_its_own", why="One part of a program that ends must not end the others.", needs={Capability.FANOUT}
+    )
     async def test_shut_only_its_own(self, kit: Kit) -> None:
         """Closing a publisher, a subscription, a consumer or a connection leaves all others of their kind at work."""
         subscription, publisher = await kit.subscription(""), await kit.publisher()

@@ -26,7 +26,7 @@ class LimitCases(Cases):
     @case(
         "lim.retention",
         why="A service that is added later must find what the others have handled.",
-        needs={Capability.HISTORY},
+        needs={Capability.ORDERING, Capability.FANOUT, Capability.HISTORY},
     )
     async def test_lim_retention(self, kit: Kit) -> None:
         """A message stays in its stream whether it was consumed or not."""
@@ -38,7 +38,11 @@ class LimitCases(Cases):
         assert (await kit.stream_info()).messages == 2
         assert payloads(await kit.read(await kit.subscription(""), 2)) == [b"1", b"2"]
 
-    @case("lim.messages", why="A stream without its limit fills the disk.", needs={Capability.HISTORY})
+    @case(
+        "lim.messages",
+        why="A stream without its limit fills the disk.",
+        needs={Capability.ORDERING, Capability.HISTORY},
+    )
     async def test_lim_messages(self, kit: Kit) -> None:
         """At max_messages the oldest message makes room for the new one."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_messages=3))
@@ -47,7 +51,9 @@ class LimitCases(Cases):
         assert (info.messages, info.first_sequence) == (3, receipts[2].sequence)
         assert payloads(await kit.read(await kit.subscription(), 3)) == [b"2", b"3", b"4"]
 
-    @case("lim.bytes", why="Large messages fill a disk before many do.", needs={Capability.HISTORY})
+    @case(
+        "lim.bytes", why="Large messages fill a disk before many do.", needs={Capability.ORDERING, Capability.HISTORY}
+    )
     async def test_lim_bytes(self, kit: Kit) -> None:
         """At max_bytes the oldest messages make room for the new one."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_bytes=5000))
@@ -58,7 +64,11 @@ class LimitCases(Cases):
         got = payloads(await kit.read(await kit.subscription(), info.messages))
         assert [int(data[:1]) for data in got] == list(range(10 - info.messages, 10))
 
-    @case("lim.full_messages", why="Where nothing may be lost the producer must be told to wait.")
+    @case(
+        "lim.full_messages",
+        why="Where nothing may be lost the producer must be told to wait.",
+        needs={Capability.ORDERING},
+    )
     async def test_lim_full_messages(self, kit: Kit) -> None:
         """With discard="new" a full stream refuses by StreamFullError, keeps what it has, and later takes more."""
         publisher = await kit.publisher(stream=StreamOptions(name=kit.stream, max_messages=2, discard="new"))
@@ -70,7 +80,11 @@ class LimitCases(Cases):
         await publisher.publish(kit.subject("x"), b"3")
         assert payloads(await kit.read(subscription, 3)) == [b"1", b"2", b"3"]
 
-    @case("lim.full_bytes", why="A limit in bytes must refuse as honestly as one in messages.")
+    @case(
+        "lim.full_bytes",
+        why="A limit in bytes must refuse as honestly as one in messages.",
+        needs={Capability.ORDERING},
+    )
     async def test_lim_full_bytes(self, kit: Kit) -> None:
         """With discard="new" a stream refuses what would put it over max_bytes, and still takes what fits."""
         options = StreamOptions(name=kit.stream, max_bytes=5000, discard="new")
@@ -122,7 +136,7 @@ class LimitCases(Cases):
     @case(
         "lim.behind",
         why="A consumer that was away for too long has lost messages, not its mind.",
-        needs={Capability.DURABLE, Capability.HISTORY},
+        needs={Capability.ORDERING, Capability.DURABLE, Capability.HISTORY},
     )
     async def test_lim_behind(self, kit: Kit) -> None:
         """A consumer whose messages were pushed out while it was away goes on with what is left."""

@@ -71,7 +71,7 @@ class MaxDeliverCases(Cases):
     @case(
         "redel.max_deliver_frees",
         why="A message that was given up and keeps its place stops a consumer for good.",
-        needs={Capability.MAX_DELIVER, Capability.MAX_IN_FLIGHT, Capability.ACK_WAIT},
+        needs={Capability.ORDERING, Capability.MAX_DELIVER, Capability.MAX_IN_FLIGHT, Capability.ACK_WAIT},
     )
     async def test_redel_max_deliver_frees(self, kit: Kit) -> None:
         """A message that was given up makes room for the next one under max_in_flight."""

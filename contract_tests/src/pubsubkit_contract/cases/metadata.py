@@ -30,7 +30,11 @@ class MetadataCases(Cases):
         assert (await kit.consumer_info(meta.consumer)).spec.name == meta.consumer
         assert isinstance(meta.num_delivered, int) and meta.num_delivered >= 1
 
-    @case("meta.consumer", why="Two consumers of one stream are told apart by their names.", needs={Capability.DURABLE})
+    @case(
+        "meta.consumer",
+        why="Two consumers of one stream are told apart by their names.",
+        needs={Capability.FANOUT, Capability.DURABLE},
+    )
     async def test_meta_consumer(self, kit: Kit) -> None:
         """The consumer of a durable subscription is the durable, of an ephemeral one a name of its own."""
         members = [await kit.subscription(name) for name in ("first", "second", "", "")]
@@ -39,7 +43,7 @@ class MetadataCases(Cases):
         assert names[:2] == ["first", "second"]
         assert len(set(names)) == len(names)
 
-    @case("meta.sequence", why="The sequence is where one starts to read again.")
+    @case("meta.sequence", why="The sequence is where one starts to read again.", needs={Capability.ORDERING})
     async def test_meta_sequence(self, kit: Kit) -> None:
         """The sequence is the message's number in the stream, that of the receipt, also for a filtered consumer."""
         member = await kit.subscription("", filter_subject=kit.subject("mine"))
@@ -49,7 +53,9 @@ class MetadataCases(Cases):
         assert sequences == [receipts[1].sequence, receipts[3].sequence]
         assert receipts[0].sequence >= 1
 
-    @case("meta.sequence_shared", why="Two services must be able to speak of the same message.")
+    @case(
+        "meta.sequence_shared", why="Two services must be able to speak of the same message.", needs={Capability.FANOUT}
+    )
     async def test_meta_sequence_shared(self, kit: Kit) -> None:
         """Two consumers see the same sequence, time and subject for the same message."""
         one, two = await kit.subscription(""), await kit.subscription("")

@@ -114,14 +114,15 @@ class OutageCases(Cases):
         proxy, through = await kit.proxy()
         publisher = await kit.publisher(through, timeout=_TIMEOUT)
         subscription = await kit.subscription(backend=through)
-        waiting = asyncio.ensure_future(kit.receive(subscription))
+        waiting = asyncio.ensure_future(anext(subscription))
         await proxy.refuse()
         await asyncio.wait([waiting], timeout=_OUTAGE_SECONDS)
         assert not waiting.done(), f"the receive ended during the outage: {waiting.exception()!r}"
         await proxy.accept()
         await kit.within(served(through), "reconnecting")
         await recovers(kit, publisher)
-        assert (await waiting).data == b"recovered"
+        message = await kit.within(waiting, "the receive that waited")
+        assert message.data == b"recovered"
 
     @case(
         "flt.blackhole",

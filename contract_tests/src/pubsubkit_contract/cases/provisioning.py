@@ -22,7 +22,11 @@ _LONG = 60.0
 class ProvisioningCases(Cases):
     """Opening may be done by anybody, at any time, as often as one likes."""
 
-    @case("prov.idempotent", why="Every start of every service opens the same streams and consumers again.")
+    @case(
+        "prov.idempotent",
+        why="Every start of every service opens the same streams and consumers again.",
+        needs={Capability.COMPETE},
+    )
     async def test_prov_idempotent(self, kit: Kit) -> None:
         """Ensuring a stream and opening publishers and members again changes nothing: messages and positions stay."""
         options = StreamOptions(name=kit.stream, max_messages=1000)
@@ -36,7 +40,7 @@ class ProvisioningCases(Cases):
         assert payloads(await kit.read(subscription, 1)) == [b"2"]
         assert (await kit.stream_info()).messages == 2
 
-    @case("prov.concurrent", why="All replicas of a service start at the same moment.")
+    @case("prov.concurrent", why="All replicas of a service start at the same moment.", needs={Capability.COMPETE})
     async def test_prov_concurrent(self, kit: Kit) -> None:
         """Ten publishers and ten members may open at once, over several connections, where nothing exists."""
         backends = [kit.backend, await kit.connect(), await kit.connect()]
@@ -133,20 +137,6 @@ class ProvisioningCases(Cases):
         with kit.raises(NotFoundError):
             await kit.consumer_info(name)
 
-    @case(
-        "prov.deleted_consumer",
-        why="Deleting a consumer is how one reads everything once more.",
-        needs={Capability.DURABLE, Capability.HISTORY},
-    )
-    async def test_prov_deleted_consumer(self, kit: Kit) -> None:
-        """delete_consumer takes the position with it and nothing else: the next one of that name begins anew."""
-        subscription = await kit.feed(b"1", b"2")
-        await kit.read(subscription, 2)
-        await subscription.aclose()
-        assert await kit.backend.delete_consumer(kit.stream, "d") is True
-        assert await kit.backend.delete_consumer(kit.stream, "d") is False
-        assert payloads(await kit.read(await kit.subscription(), 2)) == [b"1", b"2"]
-
     @case("prov.publisher_lazy", why="A publisher is often made long before it is used, if ever.")
     async def test_prov_publisher_lazy(self, kit: Kit) -> None:
         """Making a publisher sends nothing; without ``async with`` the first publish creates the stream."""
@@ -176,7 +166,7 @@ class ProvisioningCases(Cases):
     @case(
         "subj.filter_independent",
         why="The filter of one service must not decide what another one gets.",
-        needs={Capability.DURABLE},
+        needs={Capability.FANOUT, Capability.DURABLE},
     )
     async def test_subj_filter_independent(self, kit: Kit) -> None:
         """Consumers with different filters do not change each other or the stream, whoever comes first."""

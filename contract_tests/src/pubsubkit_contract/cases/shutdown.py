@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pubsubkit import ClosedError, ConsumerOptions, NotFoundError, PublisherOptions, StreamOptions
+from pubsubkit.driver import Capability
 from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
 from pubsubkit_contract.leftovers import Leftovers
@@ -130,7 +131,9 @@ class ShutdownCases(Cases):
         kit.note(f"{len(refused)} of 30 were refused")
         assert {type(outcome) for outcome in refused} == {ClosedError}
 
-    @case("shut.while_opening", why="A service that is stopped while it starts must stop too.")
+    @case(
+        "shut.while_opening", why="A service that is stopped while it starts must stop too.", needs={Capability.FANOUT}
+    )
     async def test_shut_while_opening(self, kit: Kit) -> None:
         """Closing while something is being opened ends both, and the opening is refused unless it was done before."""
         options = (await kit.subscription("")).options

@@ -43,7 +43,7 @@ class SubjectCases(Cases):
     @case(
         "subj.match_table",
         why="A wildcard that means something else on one backend sends messages to the wrong service.",
-        needs={Capability.WILDCARDS},
+        needs={Capability.FANOUT, Capability.WILDCARDS},
     )
     async def test_subj_match_table(self, kit: Kit) -> None:
         """Filters select exactly the subjects of the grammar: * is one token, > is one or more, case counts."""
