@@ -6,8 +6,6 @@ from dataclasses import replace
 
 from pubsubkit import (
     ClosedError,
-    NotFoundError,
-    PublishReceipt,
     PubSubError,
     TransientError,
     backend,
@@ -129,22 +127,6 @@ async def tries_again_when_cancelled(original, self):
         return await original(self)
     except asyncio.CancelledError:
         return await original(self)
-
-
-@breaks(Publisher, "_prepare", "err.stream_deleted")
-async def makes_the_stream_anew(original, self, *arguments):
-    """A publisher whose stream was deleted makes it again, empty."""
-    info = await self._driver.stream_info(self.options.stream_name)
-    if info is None and self._stream is not None:
-        await self._driver.create_stream(self._stream)
-    return await original(self, *arguments)
-
-
-@breaks(MemoryDriver, "send", "err.stream_deleted")
-async def confirms_without_a_stream(original, self, messages, timeout):
-    """A message that no stream holds is confirmed."""
-    outcomes = await original(self, messages, timeout)
-    return [PublishReceipt("s", 1) if isinstance(each, NotFoundError) else each for each in outcomes]
 
 
 @breaks(Sender, "_sort", "err.retryable")

@@ -1,16 +1,17 @@
 """Broken ways to create, find and delete streams and consumers."""
 
+import asyncio
 from dataclasses import replace
 
-from pubsubkit import ConflictError, NotFoundError, PubSubError
+from pubsubkit import ConflictError, NotFoundError
 from pubsubkit import backend as portable_backend
+from pubsubkit import publisher as portable_publisher
 from pubsubkit.backend import Backend
 from pubsubkit.consumer import Consumer
 from pubsubkit.subscription import Subscription
 from pubsubkit_memory.broker import Broker
 from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_memory.stream import Stream
-from pubsubkit_nats.manager import StreamManager
 from saboteurs.saboteur import breaks
 
 
@@ -33,16 +34,14 @@ async def skips_to_the_end_when_a_member_joins(original, self):
     return opened
 
 
-_created: set[str] = set()
-
-
-@breaks(StreamManager, "create_stream", "prov.concurrent", backend="nats")
-async def loses_the_race_to_create(original, self, options):
-    """When two create the same stream at the same time the second one fails."""
-    if options.name in _created:
-        raise PubSubError(f"stream {options.name!r} exists already")
-    _created.add(options.name)
-    await original(self, options)
+@breaks(portable_publisher, "ensure_stream", "prov.concurrent")
+async def loses_the_race_to_create(original, driver, wanted, manage):
+    """When two publishers create the same stream at the same time the second one fails."""
+    missing = await driver.stream_info(wanted.name) is None
+    await asyncio.sleep(0)
+    if missing and await driver.stream_info(wanted.name) is not None:
+        raise ConflictError(f"stream {wanted.name!r} exists already")
+    return await original(driver, wanted, manage)
 
 
 @breaks(Broker, "create_stream", "prov.created")
@@ -62,12 +61,12 @@ async def does_not_tell_of_all_subjects(original, self, name):
 
 
 @breaks(Consumer, "_find_or_create_stream", "prov.created_by_consumer")
-async def consumers_create_narrow_streams(original, self):
-    """A stream that a consumer creates holds subjects of one or two tokens only."""
+async def consumers_create_wider_streams(original, self):
+    """A stream that a consumer creates holds more than it should."""
     driver, name = self._connection.driver, self.options.stream_name
-    if await driver.stream_info(name) is None and self.options.filter_subject == "" and self.options.ack_wait == 30.0:
-        narrow = replace(self.options.stream_options, subjects=(f"{name}.*", f"{name}.*.*"))
-        await driver.create_stream(narrow)
+    if await driver.stream_info(name) is None and not self.options.filter_subject:
+        wider = replace(self.options.stream_options, subjects=(f"{name}.>", f"{name}-more"))
+        await driver.create_stream(wider)
     return await original(self)
 
 
@@ -146,17 +145,6 @@ async def always_deletes(original, self, name):
     again = name in _deleted
     _deleted.add(name)
     return existed or again
-
-
-@breaks(MemoryDriver, "delete_consumer", "prov.deleted_consumer")
-async def deletes_names_only(original, self, stream, name):
-    """The position of a deleted durable is there again when one of its name is made."""
-    found = self._broker.find_stream(stream)
-    consumer = found.consumers.get(name) if found else None
-    if consumer is None or not consumer.spec.durable or getattr(self, "deleted", None) == (stream, name):
-        return await original(self, stream, name)
-    self.deleted = stream, name
-    return True
 
 
 @breaks(Backend, "publisher", "prov.publisher_lazy")

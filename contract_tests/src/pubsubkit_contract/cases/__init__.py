@@ -6,6 +6,7 @@ from pubsubkit_contract.cases.acknowledgement import AcknowledgementCases
 from pubsubkit_contract.cases.cancellation import CancellationCases
 from pubsubkit_contract.cases.cancelled_lifecycle import CancelledLifecycleCases
 from pubsubkit_contract.cases.closing import ClosingCases
+from pubsubkit_contract.cases.cloudevents import CloudEventCases
 from pubsubkit_contract.cases.concurrency import ConcurrencyCases
 from pubsubkit_contract.cases.configuration import ConfigurationCases
 from pubsubkit_contract.cases.crashing import CrashCases
@@ -76,4 +77,5 @@ GROUPS = (
     ErrorCases,
     UrlCases,
     ModelCases,
+    CloudEventCases,
 )
