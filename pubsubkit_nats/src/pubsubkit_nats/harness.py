@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["NatsHarness"]
 
 _SOON = {
-    "connect_timeout": "1s",
+    "connect_timeout": "500ms",
     "heartbeat": "200ms",
     "ping_interval": "100ms",
     "reconnect_wait": "20ms",
-    "request_timeout": "1s",
+    "request_timeout": "500ms",
 }
 
 
