@@ -42,8 +42,8 @@ class AcknowledgementCases(Cases):
     async def test_ack_final(self, kit: Kit) -> None:
         """An acked message does not come back, while its unacked canary does."""
         subscription = await kit.feed(b"acked", b"canary", ack_wait=kit.short)
-        acked, _ = await kit.read(subscription, 2, ack=False)
-        assert await acked.ack()
+        messages = {message.data: message for message in await kit.read(subscription, 2, ack=False)}
+        assert await messages[b"acked"].ack()
         for _ in range(2):
             assert (await kit.receive(subscription)).data == b"canary"
 
@@ -80,7 +80,7 @@ class AcknowledgementCases(Cases):
     @case("ack.idempotent", why="Clean-up code acks once more, to be sure.")
     async def test_ack_idempotent(self, kit: Kit) -> None:
         """The first verdict wins; later ones return False, raise nothing and bring nothing back."""
-        subscription = await kit.feed(b"once", b"sentinel")
+        subscription = await kit.feed(b"once")
         claimed = kit.backend.capabilities
         message = await kit.receive(subscription)
         assert await message.ack() is True
@@ -89,6 +89,7 @@ class AcknowledgementCases(Cases):
         assert Capability.TERM not in claimed or await message.term() is False
         assert Capability.IN_PROGRESS not in claimed or await message.in_progress() is False
         assert message.settled
+        await kit.publish(b"sentinel")
         assert (await kit.receive(subscription)).data == b"sentinel"
 
     @case(
@@ -117,8 +118,8 @@ class AcknowledgementCases(Cases):
     async def test_term_final(self, kit: Kit) -> None:
         """A terminated message does not come back, while its canary does."""
         subscription = await kit.feed(b"bad", b"canary", ack_wait=kit.short)
-        bad, _ = await kit.read(subscription, 2, ack=False)
-        assert await bad.term("cannot be parsed")
+        messages = {message.data: message for message in await kit.read(subscription, 2, ack=False)}
+        assert await messages[b"bad"].term("cannot be parsed")
         for _ in range(2):
             assert (await kit.receive(subscription)).data == b"canary"
 
@@ -210,7 +211,8 @@ class AcknowledgementCases(Cases):
         """in_progress keeps a message from being delivered again, while its canary comes back several times."""
         lease = max(0.2, 2 * kit.short)
         subscription = await kit.feed(b"slow", b"canary", ack_wait=lease)
-        slow, _ = await kit.read(subscription, 2, ack=False)
+        messages = {message.data: message for message in await kit.read(subscription, 2, ack=False)}
+        slow = messages[b"slow"]
 
         async def extend() -> None:
             while True:
@@ -354,9 +356,10 @@ class AcknowledgementCases(Cases):
         subscription = await kit.feed(b"later", b"next", ack_wait=_LONG)
         message = await kit.receive(subscription)
         assert await message.nak_with_delay(max(0.3, 2 * kit.short))
-        assert payloads(await kit.read(subscription, 1)) == [b"next"]
+        others = {b"later", b"next"} - {message.data}
+        assert set(payloads(await kit.read(subscription, 1))) == others
         await kit.publish(b"new")
-        assert payloads(await kit.read(subscription, 2)) == [b"new", b"later"]
+        assert payloads(await kit.read(subscription, 2)) == [b"new", message.data]
 
     @case(
         "nak.delay_invalid",

@@ -110,7 +110,7 @@ class ConfigurationCases(Cases):
         await kit.publish(b"x", tail="a.b")
         assert (await kit.stream_info()).messages == 1
 
-    @case("prov.update", why="A stream grows with its users, without being emptied.")
+    @case("prov.update", why="A stream grows with its users, without being emptied.", needs={Capability.ORDERING})
     async def test_prov_update(self, kit: Kit) -> None:
         """manage="update" adds subjects and raises limits, keeps what is there, and returns what the stream is then."""
         more = f"{kit.stream}-more"
@@ -140,7 +140,7 @@ class ConfigurationCases(Cases):
     @case(
         "prov.update_consumer",
         why="A longer ack_wait must not cost the position.",
-        needs={Capability.DURABLE, Capability.MAX_DELIVER, Capability.WILDCARDS},
+        needs={Capability.ORDERING, Capability.DURABLE, Capability.MAX_DELIVER, Capability.WILDCARDS},
     )
     async def test_prov_update_consumer(self, kit: Kit) -> None:
         """manage="update" gives a durable the new options and keeps its position."""

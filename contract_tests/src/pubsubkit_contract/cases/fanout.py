@@ -76,13 +76,3 @@ class FanoutCases(Cases):
         assert sorted(payloads(await kit.read(watching, 2))) == [b"1", b"2"]
         await watching.aclose()
         assert sorted(payloads(await kit.read(durable, 2))) == [b"1", b"2"]
-
-    @case("fan.close_isolated", why="That one browser is closed must not blind the other.", needs={Capability.FANOUT})
-    async def test_fan_close_isolated(self, kit: Kit) -> None:
-        """Closing a subscription without a name, on the same connection, ends no other one."""
-        one, two = await kit.subscription(""), await kit.subscription("")
-        await kit.publish(b"1")
-        await kit.read(two, 1)
-        await one.aclose()
-        await kit.publish(b"2")
-        assert payloads(await kit.read(two, 1)) == [b"2"]

@@ -83,7 +83,7 @@ class MaxDeliverCases(Cases):
     @case(
         "redel.max_deliver_others",
         why="What one service cannot handle another one can.",
-        needs={Capability.MAX_DELIVER, Capability.NAK, Capability.FANOUT, Capability.DURABLE},
+        needs={Capability.ORDERING, Capability.MAX_DELIVER, Capability.NAK, Capability.FANOUT, Capability.DURABLE},
     )
     async def test_redel_max_deliver_others(self, kit: Kit) -> None:
         """A message that one consumer gave up is still delivered to another."""

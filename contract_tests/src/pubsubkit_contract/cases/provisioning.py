@@ -25,7 +25,7 @@ class ProvisioningCases(Cases):
     @case(
         "prov.idempotent",
         why="Every start of every service opens the same streams and consumers again.",
-        needs={Capability.COMPETE},
+        needs={Capability.ORDERING, Capability.COMPETE},
     )
     async def test_prov_idempotent(self, kit: Kit) -> None:
         """Ensuring a stream and opening publishers and members again changes nothing: messages and positions stay."""
