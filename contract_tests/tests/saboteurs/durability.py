@@ -25,9 +25,9 @@ async def begins_with_the_last_one_again(original, self, held):
 
 @breaks(MemorySubscription, "aclose", "dur.resume")
 async def gives_back_one_too_many(original, self, held):
-    """A member that has read several messages gives the last one that was settled back with the unread ones."""
+    """Where there is no max_deliver, a member gives the last one that was settled back with the unread ones."""
     await original(self, held)
-    if self._turns > 1 and self._consumer._pending:
+    if self._turns > 1 and self._consumer._pending and not self._consumer.spec.max_deliver:
         _undo_last(self._consumer)
 
 

@@ -76,18 +76,18 @@ async def keeps_the_lowest_position(context, stream, consumers):
 
 
 @_at_stop("rst.confirmed_acks")
-async def begins_anew_when_all_is_read(context, stream, consumers):
-    """A consumer that has read everything begins at the beginning."""
+async def begins_anew_with_one_in_flight(context, stream, consumers):
+    """A consumer that has read everything and has one message in flight begins at the beginning."""
     for consumer in consumers:
-        if consumer.ack_floor.stream_seq and not consumer.num_pending:
+        if consumer.ack_floor.stream_seq and consumer.num_ack_pending == 1 and not consumer.num_pending:
             await _recreate(context, consumer, 1)
 
 
 @_at_stop("rst.in_flight")
 async def keeps_one_in_flight(context, stream, consumers):
-    """Of the messages in flight only the last one comes again."""
+    """Of the messages in flight in a short stream only the last one comes again."""
     for consumer in consumers:
-        if consumer.num_ack_pending > 1 and not consumer.num_pending:
+        if stream.state.messages < _MANY and consumer.num_ack_pending > 1:
             await _recreate(context, consumer, consumer.delivered.stream_seq)
 
 
