@@ -38,7 +38,9 @@ def overlaid(below: Any, **replaced: Any) -> Any:
 
 def faulty(kit: Kit, **replaced: Any) -> Driver:
     """A new driver for the case's broker, of which some methods are *replaced*."""
-    return cast("Driver", overlaid(create_driver(kit.harness.url(), {}), **replaced))
+    driver = create_driver(kit.harness.url(), {})
+    driver.capabilities = driver.capabilities - kit.harness.withheld
+    return cast("Driver", overlaid(driver, **replaced))
 
 
 def failing(error: BaseException) -> Callable[..., Awaitable[Never]]:

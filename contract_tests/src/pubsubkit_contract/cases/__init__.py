@@ -5,11 +5,13 @@ from __future__ import annotations
 from pubsubkit_contract.cases.acknowledgement import AcknowledgementCases
 from pubsubkit_contract.cases.cancellation import CancellationCases
 from pubsubkit_contract.cases.cancelled_lifecycle import CancelledLifecycleCases
+from pubsubkit_contract.cases.cancelled_publishing import CancelledPublishingCases
 from pubsubkit_contract.cases.closing import ClosingCases
 from pubsubkit_contract.cases.cloudevents import CloudEventCases
 from pubsubkit_contract.cases.concurrency import ConcurrencyCases
 from pubsubkit_contract.cases.configuration import ConfigurationCases
 from pubsubkit_contract.cases.crashing import CrashCases
+from pubsubkit_contract.cases.deadletter import DeadLetterCases
 from pubsubkit_contract.cases.delivery import DeliveryCases
 from pubsubkit_contract.cases.draining import DrainingCases
 from pubsubkit_contract.cases.durability import DurabilityCases
@@ -78,4 +80,6 @@ GROUPS = (
     UrlCases,
     ModelCases,
     CloudEventCases,
+    CancelledPublishingCases,
+    DeadLetterCases,
 )
