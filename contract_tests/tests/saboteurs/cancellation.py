@@ -2,8 +2,8 @@
 
 import asyncio
 
-from pubsubkit import PublishReceipt
 from pubsubkit.closing import Closing
+from pubsubkit.message import Message
 from pubsubkit.publisher import Publisher
 from pubsubkit.subscription import Subscription
 from pubsubkit.window import Window
@@ -78,55 +78,6 @@ async def is_cancelled_once_more(original, self):
     except asyncio.CancelledError:
         self.stale = True
         raise
-
-
-@breaks(MemoryDriver, "send", "can.publish")
-async def stores_the_first_half(original, self, messages, timeout):
-    """A publish that is cancelled while it is being sent is stored in part."""
-    try:
-        await asyncio.sleep(0)
-    except asyncio.CancelledError:
-        await original(self, [message._replace(data=message.data[: len(message.data) // 2]) for message in messages], 1)
-        raise
-    return await original(self, messages, timeout)
-
-
-@breaks(MemoryDriver, "send", "can.publish")
-async def mixes_up_receipts(original, self, messages, timeout):
-    """The receipt that a cancelled publish did not wait for is taken for the one of the next publish."""
-    unclaimed = self.__dict__.setdefault("unclaimed", [])
-    outcomes = await original(self, messages, timeout)
-    unclaimed += outcomes
-    await asyncio.sleep(0)
-    outcomes = unclaimed[: len(messages)]
-    del unclaimed[: len(messages)]
-    return outcomes
-
-
-@breaks(MemoryDriver, "send", "can.publish")
-async def reports_a_cancel_as_stored(original, self, messages, timeout):
-    """A publish that is cancelled is reported as stored."""
-    try:
-        await asyncio.sleep(0)
-    except asyncio.CancelledError:
-        return [PublishReceipt("s", 1) for _ in messages]
-    return await original(self, messages, timeout)
-
-
-@breaks(Window, "acquire", "can.publish_soon")
-async def loses_a_place(original, self):
-    """Who is cancelled in the moment in which there is room takes the room with it."""
-    if self._closed or self._free:
-        return await original(self)
-    waiter = asyncio.get_running_loop().create_future()
-    self._waiters.append(waiter)
-    return await waiter
-
-
-@breaks(Publisher, "publish_soon", "can.publish_soon")
-async def takes_it_all_the_same(original, self, *message, **options):
-    """A publish_soon that is cancelled while it waits for room is stored later."""
-    return await asyncio.shield(asyncio.ensure_future(original(self, *message, **options)))
 
 
 @breaks(Publisher, "__getattribute__", "can.pre_cancelled")
@@ -226,3 +177,14 @@ async def leaves_an_error_unseen(original, self):
     except asyncio.CancelledError:
         asyncio.get_running_loop().create_future().set_exception(RuntimeError("cancelled"))
         raise
+
+
+@breaks(Message, "_settle", "can.verdict")
+async def is_settled_by_the_attempt(original, self, settlement):
+    """A verdict that was cancelled counts as given, although the broker was not told."""
+    if self._settled or self._subscription.closed:
+        return False
+    self._settled = True
+    await asyncio.sleep(0)
+    await self._subscription.settle(self, settlement)
+    return True

@@ -117,6 +117,16 @@ async def drains_before_it_closes(original, self, timeout=30.0):
     await original(self, timeout)
 
 
+@breaks(Subscription, "drain", "shut.drain_cancelled")
+async def closes_when_cancelled(original, self, timeout=30.0):
+    """A drain that is cancelled gives back what the handlers hold."""
+    try:
+        await original(self, timeout)
+    except asyncio.CancelledError:
+        self._ledger.seal()
+        raise
+
+
 @breaks(Subscription, "drain", "shut.drain_idle")
 async def waits_for_a_first_message(original, self, timeout=30.0):
     """A drain of a subscription that never had a message does not end."""

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections import deque
 
-from pubsubkit import PublishReceipt
+from pubsubkit import ClosedError, PublishReceipt
 from pubsubkit.backend import Backend
 from pubsubkit.closing import Closing
 from pubsubkit.connection import Phase
@@ -59,6 +59,16 @@ async def keeps_what_is_held(original, self):
     if self._connection.phase is Phase.CLOSED:
         self._ledger.seal()
     await original(self)
+
+
+@breaks(Publisher, "publish", "shut.publishes")
+async def refuses_what_it_stored(original, self, *message, **options):
+    """A publish whose publisher is closed meanwhile raises ClosedError, although the message was stored."""
+    receipt = await original(self, *message, **options)
+    await asyncio.sleep(0)
+    if self.closed:
+        raise ClosedError("the publisher was closed")
+    return receipt
 
 
 @breaks(Publisher, "aclose", "shut.flush_errors")

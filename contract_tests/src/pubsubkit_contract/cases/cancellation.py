@@ -75,51 +75,6 @@ class CancellationCases(Cases):
         kit.note(f"{len(got)} messages, {timeouts} timeouts")
         assert sorted(got) == sorted(b"%d" % number for number in range(100))
 
-    @case(
-        "can.publish",
-        why="A request whose client went away is cancelled in the middle of its publish.",
-    )
-    async def test_can_publish(self, kit: Kit) -> None:
-        """A cancelled publish ends at once, stored whole or not at all; other publishes get receipts of their own."""
-        subscription = await kit.subscription()
-        publisher = await kit.publisher()
-        wanted = [b"%d/" % number + bytes(10_000) for number in range(60)]
-        sequences: dict[bytes, int] = {}
-        for number, data in enumerate(wanted):
-            publishing = asyncio.ensure_future(publisher.publish(kit.subject("x"), data))
-            await _turns(number % 6)
-            if number % 2:
-                publishing.cancel()
-            await kit.within(asyncio.wait([publishing]), "a cancelled publish")
-            if not publishing.cancelled():
-                sequences[data] = publishing.result().sequence
-        await publisher.publish(kit.subject("x"), b"end")
-        stored = (await kit.stream_info()).messages
-        kit.note(f"{len(wanted) - len(sequences)} cancelled, {len(wanted) + 1 - stored} not stored")
-        messages = await kit.read(subscription, stored)
-        got = {message.data: message.metadata.sequence for message in messages}
-        assert len(got) == stored
-        assert got.keys() <= {*wanted, b"end"}
-        assert sequences.items() <= got.items()
-
-    @case("can.publish_soon", why="A window that shrinks with every cancelled call stands still in the end.")
-    async def test_can_publish_soon(self, kit: Kit) -> None:
-        """A publish_soon that is cancelled while it waits for room is not stored, and leaves the room to others."""
-        subscription = await kit.subscription()
-        publisher = await kit.publisher(window=2)
-        kept: list[bytes] = []
-        for number in range(40):
-            datas = [b"%d/%d" % (number, place) for place in range(4)]
-            calls = {data: asyncio.ensure_future(publisher.publish_soon(kit.subject("x"), data)) for data in datas}
-            await _turns(number % 8)
-            for call in tuple(calls.values())[2:]:
-                call.cancel()
-            await kit.within(asyncio.wait(calls.values()), "publish_soon")
-            kept += [data for data, call in calls.items() if not call.cancelled()]
-        await kit.within(publisher.publish_soon(kit.subject("x"), b"end"), "publish_soon")
-        await publisher.flush()
-        assert sorted(payloads(await kit.read(subscription, len(kept) + 1))) == sorted([*kept, b"end"])
-
     @case("can.pre_cancelled", why="What is cancelled before it began must not happen behind one's back.")
     async def test_can_pre_cancelled(self, kit: Kit) -> None:
         """A call that is cancelled before it begins publishes nothing and takes no message."""
@@ -139,6 +94,25 @@ class CancellationCases(Cases):
             assert task.cancelled()
         await publisher.publish(kit.subject("x"), b"sentinel")
         assert sorted(payloads(await kit.read(subscription, 2))) == [b"first", b"sentinel"]
+
+    @case("can.verdict", why="A handler is cancelled in its last line.")
+    async def test_can_verdict(self, kit: Kit) -> None:
+        """A verdict that was cancelled can be given again, and then counts."""
+        subscription = await kit.feed(*(b"%d" % number for number in range(12)), ack_wait=_LONG)
+        messages = await kit.read(subscription, 12, ack=False)
+        cancelled = 0
+        for number, message in enumerate(messages):
+            settling = asyncio.ensure_future(message.ack())
+            await _turns(number % 6)
+            settling.cancel()
+            await kit.within(asyncio.wait([settling]), "a cancelled ack")
+            cancelled += settling.cancelled()
+            assert await message.ack() is settling.cancelled()
+        kit.note(f"{cancelled} of 12 acks were cancelled")
+        name = messages[0].metadata.consumer
+        async with asyncio.timeout(kit.cap):
+            while (await kit.backend.consumer_info(kit.stream, name)).num_ack_pending:
+                await _turns(1)
 
     @case("can.break_resume", why="A loop that was left is entered again after something else was done.")
     async def test_can_break_resume(self, kit: Kit) -> None:

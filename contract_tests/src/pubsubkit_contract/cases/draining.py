@@ -170,6 +170,22 @@ class DrainingCases(Cases):
         assert await message.ack() is False
         await kit.within(subscription.drain(_LONG), "draining again")
 
+    @case("shut.drain_cancelled", why="A stop that is cut short by a second deadline must not undo the first.")
+    async def test_shut_drain_cancelled(self, kit: Kit) -> None:
+        """A drain that is cancelled has ended the iteration; verdicts go on to count until it is drained or closed."""
+        for turns in range(1, 7):
+            subscription = await kit.feed(b"1", consumer_name="", ack_wait=_LONG)
+            message = await kit.receive(subscription)
+            draining = asyncio.ensure_future(subscription.drain(_LONG))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            draining.cancel()
+            await kit.within(asyncio.wait([draining]), "a cancelled drain")
+            assert draining.cancelled()
+            assert await kit.within(anext(subscription, None), "the iteration") is None
+            assert await message.ack()
+            await kit.within(subscription.drain(_LONG), "draining again")
+
     @case("shut.drain_idle", why="Most of the time there is nothing to wait for.", needs={Capability.FANOUT})
     async def test_shut_drain_idle(self, kit: Kit) -> None:
         """A drain with nothing handed out, or all settled, or before the first use, ends at once and closes."""

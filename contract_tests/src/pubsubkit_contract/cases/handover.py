@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pubsubkit import PublishBatchError, StreamFullError, StreamOptions
+from pubsubkit import ClosedError, PublishBatchError, PublishReceipt, StreamFullError, StreamOptions
 from pubsubkit.driver import Capability
 from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
@@ -64,6 +64,22 @@ class HandoverCases(Cases):
         await kit.within(publisher.aclose(), "closing")
         assert (await kit.stream_info()).messages == 100
         assert all([await future for future in futures])
+
+    @case("shut.publishes", why="Whoever publishes while the program ends must know what became of the message.")
+    async def test_shut_publishes(self, kit: Kit) -> None:
+        """A publish under way when its publisher is closed gets its receipt, or ClosedError when it is not stored."""
+        stored = 0
+        for turns in range(8):
+            publisher = await kit.publisher()
+            calls = [asyncio.ensure_future(publisher.publish(kit.subject("x"), b"x")) for _ in range(10)]
+            await _turns(turns)
+            await kit.within(publisher.aclose(), "closing")
+            outcomes = await kit.within(asyncio.gather(*calls, return_exceptions=True), "the publishes")
+            receipts = [outcome for outcome in outcomes if not isinstance(outcome, ClosedError)]
+            assert all(isinstance(outcome, PublishReceipt) for outcome in receipts), outcomes
+            stored += len(receipts)
+        kit.note(f"{stored} of 80 were stored")
+        assert (await kit.stream_info()).messages == stored
 
     @case("shut.flush_errors", why="A message that could not be stored must not vanish because the program ends.")
     async def test_shut_flush_errors(self, kit: Kit) -> None:
