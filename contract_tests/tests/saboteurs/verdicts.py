@@ -125,6 +125,14 @@ async def terminates_nothing(original, self, settlement):
         await original(self, settlement)
 
 
+@breaks(MemoryDelivery, "settle", "term.settled")
+async def waits_for_the_terminated(original, self, settlement):
+    """A message that was terminated with a reason goes on to be in flight."""
+    await original(self, settlement)
+    if settlement.verdict is Verdict.TERM and settlement.reason:
+        self._owner._delayed[self.key] = self._owner._timers.at(self._owner._timers.now() + 60, lambda: None)
+
+
 @breaks(MemoryDelivery, "settle", "term.counts_once")
 async def keeps_the_place_of_the_terminated(original, self, settlement):
     """A terminated message goes on to count toward max_in_flight."""

@@ -124,6 +124,23 @@ class AcknowledgementCases(Cases):
             assert (await kit.receive(subscription)).data == b"canary"
 
     @case(
+        "term.settled",
+        why="What was given up must not come again, and must not be waited for, when a service starts anew.",
+        needs={Capability.TERM, Capability.DURABLE},
+    )
+    async def test_term_settled(self, kit: Kit) -> None:
+        """After closing a terminated message is not in flight any more, and it does not come back when its consumer
+        is opened again, while its canary does.
+        """
+        subscription = await kit.feed(b"bad", b"canary", ack_wait=_LONG)
+        bad, _ = await kit.read(subscription, 2, ack=False)
+        assert await bad.term("cannot be parsed")
+        await subscription.aclose()
+        info = await kit.consumer_info()
+        assert info.num_pending + info.num_ack_pending == 1
+        assert payloads(await kit.read(await kit.subscription(ack_wait=_LONG), 1)) == [b"canary"]
+
+    @case(
         "term.counts_once",
         why="A terminated message that keeps its place stops a consumer for good.",
         needs={Capability.TERM, Capability.MAX_IN_FLIGHT},
