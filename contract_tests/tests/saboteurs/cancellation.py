@@ -11,6 +11,8 @@ from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_memory.subscription import MemorySubscription
 from saboteurs.saboteur import breaks
 
+_kept = []
+
 
 @breaks(MemorySubscription, "receive", "can.receive", "can.timeout")
 async def drops_what_it_took(original, self):
@@ -188,3 +190,14 @@ async def is_settled_by_the_attempt(original, self, settlement):
     await asyncio.sleep(0)
     await self._subscription.settle(self, settlement)
     return True
+
+
+@breaks(MemoryDriver, "open", "can.connect")
+async def goes_on_connecting(original, self, on_state):
+    """Connecting that is cancelled leaves a task that goes on with it."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        _kept.append(asyncio.ensure_future(asyncio.Event().wait()))
+        raise
+    await original(self, on_state)

@@ -5,7 +5,6 @@ import math
 import os
 import signal
 import time
-from functools import partial
 
 import __main__
 from pubsubkit.consumer import Consumer as PortableConsumer
@@ -108,15 +107,6 @@ def does_not_end_the_wait(original, self):
     """A drain goes on waiting when the subscription is closed."""
 
 
-@breaks(Subscription, "drain", "shut.drain_then_close")
-async def drains_before_it_closes(original, self, timeout=30.0):
-    """Closing a subscription that is draining waits for the end of the drain."""
-    if not self.closed and self.__dict__.setdefault("close_at_once", self.aclose):
-        self.aclose = partial(_wait_for, ended := asyncio.Event(), self.close_at_once)
-        asyncio.get_running_loop().call_later(timeout, ended.set)
-    await original(self, timeout)
-
-
 @breaks(Subscription, "drain", "shut.drain_cancelled")
 async def closes_when_cancelled(original, self, timeout=30.0):
     """A drain that is cancelled gives back what the handlers hold."""
@@ -157,11 +147,6 @@ async def ends_at_sigterm(original, self):
     if spec is not None and spec.name == "pubsubkit_contract.child":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 0)
     return await original(self)
-
-
-async def _wait_for(event, then):
-    await event.wait()
-    await then()
 
 
 def _locals(frame):

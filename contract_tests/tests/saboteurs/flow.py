@@ -62,6 +62,13 @@ def puts_aside_what_ran_out(original, self):
     self.wake()
 
 
+@breaks(MemorySubscription, "aclose", "bp.close_frees_place")
+async def takes_its_places_with_it(original, self, held):
+    """What a member held when it was closed counts toward max_in_flight for ever."""
+    await original(self, held)
+    self._consumer._max_in_flight -= len(held)
+
+
 @breaks(MemoryDriver, "send", "bp.publisher_free")
 async def waits_for_slow_consumers(original, self, messages, timeout):
     """Publishing waits while a consumer that is at work has a hundred messages before it."""
@@ -148,6 +155,14 @@ async def wakes_the_last_only(original, self, *, first):
     for waiter in self._blocked:
         self._consumer.waiters.leave(waiter)
     return await original(self, first=first)
+
+
+@breaks(Subscription, "settle", "con.verdicts")
+async def has_one_verdict_at_a_time(original, self, message, settlement):
+    """A subscription keeps the message that is being settled in itself: verdicts at the same time overwrite it."""
+    self.settling = message
+    await asyncio.sleep(0)
+    await original(self, self.settling, settlement)
 
 
 @breaks(Subscription, "_open", "con.first_use")

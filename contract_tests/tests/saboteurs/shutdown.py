@@ -141,11 +141,11 @@ async def logs_cancellations(original, self):
         raise
 
 
-@breaks(MemoryDriver, "open", "shut.no_leaks")
-async def leaves_a_task(original, self, on_state):
-    """Every connection starts a task that outlives it."""
+@breaks(MemoryDriver, "subscribe", "shut.no_leaks")
+async def leaves_a_task(original, self, spec, buffer):
+    """Every subscription starts a task that outlives it."""
     _kept.append(asyncio.ensure_future(asyncio.Event().wait()))
-    await original(self, on_state)
+    return await original(self, spec, buffer)
 
 
 @breaks(Link, "aclose", "shut.no_leaks", backend="nats")

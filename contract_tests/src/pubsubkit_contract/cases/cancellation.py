@@ -109,10 +109,7 @@ class CancellationCases(Cases):
             cancelled += settling.cancelled()
             assert await message.ack() is settling.cancelled()
         kit.note(f"{cancelled} of 12 acks were cancelled")
-        name = messages[0].metadata.consumer
-        async with asyncio.timeout(kit.cap):
-            while (await kit.backend.consumer_info(kit.stream, name)).num_ack_pending:
-                await _turns(1)
+        await kit.within(_settled(kit, messages[0].metadata.consumer), "settling all")
 
     @case("can.break_resume", why="A loop that was left is entered again after something else was done.")
     async def test_can_break_resume(self, kit: Kit) -> None:
@@ -150,3 +147,9 @@ async def _turns(count: int) -> None:
     """Let the event loop turn *count* times."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def _settled(kit: Kit, consumer: str) -> None:
+    """Return when the broker counts no message without a verdict."""
+    while (await kit.backend.consumer_info(kit.stream, consumer)).num_ack_pending:
+        await _turns(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pubsubkit import NotFoundError, PublisherOptions
+from pubsubkit import NotFoundError, PublisherOptions, connect
 from pubsubkit.driver import Capability
 from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
@@ -23,6 +23,22 @@ _LONG = 60.0
 
 class CancelledLifecycleCases(Cases):
     """What is cancelled at any moment leaves nothing half done that is in the way later."""
+
+    @case("can.connect", why="A service that cannot reach its broker tries again and again, under a timeout.")
+    async def test_can_connect(self, kit: Kit) -> None:
+        """Connecting that is cancelled, at any moment, ends at once and leaves no task, socket or complaint."""
+        with Leftovers(kit.cap) as leftovers:
+            for turns in range(1, 13):
+                backend = connect(kit.harness.url())
+                opening = asyncio.ensure_future(backend.open())
+                await _turns(turns)
+                opening.cancel()
+                await kit.within(asyncio.wait([opening]), "cancelled connecting")
+                await kit.within(backend.aclose(), "closing")
+            left = await leftovers.settle()
+        kit.note(f"left: {left}, complaints: {leftovers.complaints}")
+        assert not left
+        assert not leftovers.complaints
 
     @case("can.open", why="A service that is stopped while it starts is started again at once.")
     async def test_can_open(self, kit: Kit) -> None:

@@ -86,6 +86,16 @@ class ConcurrencyCases(Cases):
             got += batch
         assert sorted(payloads(got)) == sorted(b"%d" % number for number in range(30))
 
+    @case("con.verdicts", why="Handlers that run side by side finish at the same moment.")
+    async def test_con_verdicts(self, kit: Kit) -> None:
+        """Verdicts that many tasks give at the same time each settle their own message."""
+        subscription = await kit.feed(*(b"%d" % number for number in range(50)), ack_wait=_LONG)
+        messages = await kit.read(subscription, 50, ack=False)
+        acks = asyncio.gather(*(message.ack() for message in messages[:-1]))
+        assert await kit.within(acks, "the acks") == [True] * 49
+        await kit.within(_settled(kit, messages[0].metadata.consumer, left=1), "settling all but one")
+        assert await messages[-1].ack()
+
     @case(
         "con.first_use",
         why="What is opened by its first use is used first by several tasks at once.",
@@ -155,3 +165,9 @@ class ConcurrencyCases(Cases):
         assert sorted(done) == sorted(wanted)
         info = await kit.consumer_info()
         assert (info.num_pending, info.num_ack_pending) == (0, 0)
+
+
+async def _settled(kit: Kit, consumer: str, *, left: int) -> None:
+    """Return when the broker counts no more than *left* messages without a verdict."""
+    while (await kit.backend.consumer_info(kit.stream, consumer)).num_ack_pending > left:  # noqa: ASYNC110 - the broker tells nobody
+        await asyncio.sleep(0)

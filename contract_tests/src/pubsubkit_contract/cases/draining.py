@@ -210,6 +210,7 @@ class DrainingCases(Cases):
         await kit.publish(b"1")
         held: list[Message] = [await kit.receive(member) for member in members]
         draining = asyncio.ensure_future(consumer.drain(_LONG))
+        await asyncio.wait([draining], timeout=kit.timing.quiet)
         ended = asyncio.gather(*(anext(member, None) for member in members))
         assert await kit.within(ended, "the iterations") == [None, None]
         with kit.raises(ClosedError):

@@ -65,6 +65,22 @@ class FlowCases(Cases):
         await again[-1].ack()
         assert (await kit.receive(subscription)).data != first.data
 
+    @case(
+        "bp.close_frees_place",
+        why="A consumer whose members are replaced often enough would get nothing any more.",
+        needs={Capability.MAX_IN_FLIGHT, Capability.DURABLE, Capability.NAK},
+    )
+    async def test_bp_close_frees_place(self, kit: Kit) -> None:
+        """What a member holds when it is closed takes up no place in max_in_flight any more."""
+        member = await kit.feed(b"1", max_in_flight=1, ack_wait=_LONG)
+        for _ in range(3):
+            assert (await kit.receive(member)).data == b"1"
+            await member.aclose()
+            member = await kit.subscription(max_in_flight=1, ack_wait=_LONG)
+        await kit.read(member, 1)
+        await kit.publish(b"2")
+        assert (await kit.receive(member)).data == b"2"
+
     @case("bp.publisher_free", why="A service that hangs must not take down those that publish to it.")
     async def test_bp_publisher_free(self, kit: Kit) -> None:
         """A consumer that is stuck with its first message delays no publisher and loses none of 300 messages."""
