@@ -29,7 +29,8 @@ class CancellationCases(Cases):
         """A receive that is cancelled, whenever that is in relation to the arrival, loses no message."""
         subscription = await kit.subscription(ack_wait=_LONG)
         publisher = await kit.publisher()
-        idle = await kit.nothing(subscription)
+        idle = asyncio.ensure_future(anext(subscription))
+        await asyncio.wait([idle], timeout=kit.timing.quiet)
         idle.cancel()
         await kit.within(asyncio.wait([idle]), "a cancelled receive")
         assert idle.cancelled()
