@@ -57,6 +57,20 @@ def has_one_charset(original, content, content_type):
     return content.encode("latin-1", "replace")
 
 
+@breaks(cloudevents, "text", "ce.types")
+def writes_python(original, value):
+    """In binary mode a boolean is written as Python writes it."""
+    return str(value) if isinstance(value, bool) else original(value)
+
+
+@breaks(cloudevents, "incoming", "ce.types")
+def guesses_types(original, given):
+    """Extensions that look like numbers become numbers."""
+    found = original(given)
+    numbers = {name: int(value) for name, value in found.items() if name == "number"}
+    return {**found, **numbers}
+
+
 @breaks(cloudevents, "_binary", "ce.wire_binary")
 def has_a_prefix_of_its_own(original, event, body):
     """The headers have another prefix, which the reader takes as well."""

@@ -6,6 +6,7 @@ from pubsubkit import ConflictError, StreamOptions, provision
 from pubsubkit import consumer as portable_consumer
 from pubsubkit import publisher as portable_publisher
 from pubsubkit_memory.broker import Broker
+from pubsubkit_memory.consumer import Consumer
 from pubsubkit_memory.stream import Stream
 from saboteurs.saboteur import breaks
 
@@ -109,6 +110,13 @@ def starts_again_after_an_update(original, self, spec):
     """A consumer that is updated begins with the first message."""
     self.delete_consumer(spec.name)
     self.create_consumer(spec)
+
+
+@breaks(Consumer, "_configure", "prov.update_consumer")
+def only_tells_of_the_update(original, self):
+    """The new options of a consumer are told and not followed."""
+    if not hasattr(self, "_ack_wait"):
+        original(self)
 
 
 @breaks(Stream, "update_consumer", "prov.update_consumer")

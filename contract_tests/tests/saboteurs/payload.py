@@ -2,8 +2,9 @@
 
 import json
 
-from pubsubkit import PublishReceipt
+from pubsubkit import InvalidArgumentError, PublishReceipt
 from pubsubkit import publisher as portable_publisher
+from pubsubkit.publisher import Publisher
 from pubsubkit_memory.driver import MemoryDriver
 from saboteurs.saboteur import breaks
 
@@ -83,6 +84,17 @@ async def drops_the_largest(original, self, messages, timeout):
 @breaks(portable_publisher, "check_size", "pay.over", "pay.over_headers", "pay.over_id")
 def ignores_max_payload(original, data, headers, message_id, limit):
     """A message that is too large goes to the broker all the same."""
+
+
+@breaks(Publisher, "publish", "pay.over", "pay.over_headers", "pay.over_id")
+async def drops_what_is_too_large(original, self, subject, data, **options):
+    """A message that is too large is confirmed and not stored."""
+    try:
+        return await original(self, subject, data, **options)
+    except InvalidArgumentError as error:
+        if "more than the" in str(error):
+            return PublishReceipt("s", 1)
+        raise
 
 
 @breaks(portable_publisher, "check_size", "pay.over")

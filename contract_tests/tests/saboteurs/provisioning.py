@@ -135,6 +135,22 @@ def purges_in_place_of_deleting(original, self, name):
     return True
 
 
+@breaks(Broker, "delete_stream", "prov.deleted")
+def deletes_by_prefix(original, self, name):
+    """With a stream all streams whose names begin with its name are deleted."""
+    for other in tuple(self._streams):
+        if other.startswith(f"{name}-longer"):
+            original(self, other)
+    return original(self, name)
+
+
+@breaks(Broker, "find_stream", "prov.missing")
+def finds_by_prefix(original, self, name):
+    """A stream is found by the beginning of its name."""
+    found = original(self, name)
+    return found or next((self._streams[other] for other in self._streams if other == f"{name}-longer"), None)
+
+
 _deleted: set[str] = set()
 
 

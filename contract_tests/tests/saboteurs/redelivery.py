@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections import Counter
+from datetime import UTC, datetime
 
 from pubsubkit.connection import Connection
 from pubsubkit.driver import Capability
@@ -39,6 +40,18 @@ def has_one_clock_for_all(original, self, message, count):
     """The lease of a message runs out with that of the oldest one that is held."""
     delivery = original(self, message, count)
     delivery.leased_at = min(lease.leased_at for lease in self._leases.values())
+    return delivery
+
+
+@breaks(Consumer, "_lease", "redel.from_delivery")
+def leases_from_the_time_of_storing(original, self, message, count):
+    """The first lease of a message began when it was stored, as long as some of it is left."""
+    delivery = original(self, message, count)
+    age = (datetime.now(UTC) - message.timestamp).total_seconds()
+    if count == 1 and self.spec.ack_wait < 1 and age >= self.spec.ack_wait * 0.9:
+        delivery.leased_at -= self.spec.ack_wait * 0.9
+        self._timers.at(self._timers.now(), self._expire_leases)
+        self._timers.at(delivery.leased_at + self.spec.ack_wait + 0.001, self._expire_leases)
     return delivery
 
 

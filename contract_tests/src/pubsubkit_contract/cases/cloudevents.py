@@ -63,6 +63,19 @@ class CloudEventCases(Cases):
             ],
         )
 
+    @case("ce.types", why="A filter that looks for true never finds True.", needs={Capability.HEADERS})
+    async def test_ce_types(self, kit: Kit) -> None:
+        """Extensions that are no text arrive as their canonical text, the same in both modes."""
+        subscription = await kit.subscription()
+        given = {"flag": True, "off": False, "number": -7, "binary": b"\x00\xff", "moment": _WHOLE["time"]}
+        wanted = {"flag": "true", "off": "false", "number": "-7", "binary": "AP8="}
+        modes: tuple[Literal["binary", "structured"], ...] = ("binary", "structured")
+        for mode in modes:
+            await _publish(kit, cloudevents.to_message(kit.subject("x"), _event(b"", **given), mode=mode))
+            found = cloudevents.from_message(await kit.receive(subscription)).get_attributes()
+            assert datetime.fromisoformat(found.pop("moment")) == given["moment"]
+            assert found == {**_REQUIRED, **wanted}
+
     @case("ce.wire_binary", why="The other end may be written in another language.", needs={Capability.HEADERS})
     async def test_ce_wire_binary(self, kit: Kit) -> None:
         """In binary mode each attribute is a header ce-<name>, percent-encoded, and the payload is the data."""

@@ -140,20 +140,28 @@ class ConfigurationCases(Cases):
     @case(
         "prov.update_consumer",
         why="A longer ack_wait must not cost the position.",
-        needs={Capability.ORDERING, Capability.DURABLE, Capability.MAX_DELIVER, Capability.WILDCARDS},
+        needs={
+            Capability.ORDERING,
+            Capability.DURABLE,
+            Capability.MAX_DELIVER,
+            Capability.WILDCARDS,
+            Capability.ACK_WAIT,
+        },
     )
     async def test_prov_update_consumer(self, kit: Kit) -> None:
-        """manage="update" gives a durable the new options and keeps its position."""
-        first = await kit.feed(b"1", b"2", ack_wait=30.0)
+        """manage="update" gives a durable the new options, which count from then on, and keeps its position."""
+        first = await kit.feed(b"1", b"2", ack_wait=30.0, channel_buf_size=1)
         await kit.read(first, 1)
         await first.aclose()
         second = await kit.subscription(
-            ack_wait=20.0, max_deliver=3, max_in_flight=7, filter_subject=kit.subject("*"), manage="update"
+            ack_wait=kit.short, max_deliver=2, max_in_flight=7, filter_subject=kit.subject("*"), manage="update"
         )
         spec = (await kit.consumer_info()).spec
-        assert (spec.ack_wait, spec.max_deliver, spec.max_in_flight) == (20.0, 3, 7)
+        assert (spec.ack_wait, spec.max_deliver, spec.max_in_flight) == (kit.short, 2, 7)
         assert spec.filter_subject == kit.subject("*")
-        assert payloads(await kit.read(second, 1)) == [b"2"]
+        assert payloads(await kit.read(second, 2, ack=False)) == [b"2", b"2"]
+        await kit.publish(b"canary")
+        assert payloads(await kit.read(second, 2, ack=False)) == [b"canary", b"canary"]
 
     @case(
         "prov.off",

@@ -104,6 +104,18 @@ class ErrorCases(Cases):
             health = await backend.health()
             assert not health.connected and "why" in health.error
 
+    @case("err.native_secrets", why="Client libraries put the URL they were given into their errors.")
+    async def test_err_native_secrets(self, kit: Kit) -> None:
+        """The text of a native exception is shown without the passwords of URLs in it."""
+        native = NativeError("cannot reach proto://user:correct-horse@somewhere:1")
+        async with Backend(faulty(kit, stream_info=failing(native))) as backend:
+            with kit.raises(PubSubError, "cannot reach .*somewhere") as caught:
+                await backend.stream_info(kit.stream)
+            assert "correct-horse" not in str(caught[0])
+        with kit.raises(PubSubError, "somewhere") as caught:
+            await Backend(faulty(kit, open=failing(native))).open()
+        assert "correct-horse" not in str(caught[0])
+
     @case("err.native_receive", why="A consumer runs for months; its failures are those that come.")
     async def test_err_native_receive(self, kit: Kit) -> None:
         """What the client library raises while receiving or settling comes out as PubSubError with its cause; the

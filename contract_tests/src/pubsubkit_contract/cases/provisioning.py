@@ -114,7 +114,10 @@ class ProvisioningCases(Cases):
 
     @case("prov.missing", why="Asking for what is not there is no failure of the broker.")
     async def test_prov_missing(self, kit: Kit) -> None:
-        """What does not exist is NotFoundError, or False for deleting, also where the stream is missing too."""
+        """What does not exist is NotFoundError, or False for deleting, also where the stream is missing too, and where
+        one exists whose name begins alike.
+        """
+        await kit.publisher(stream_name=kit.another_stream("longer"))
         with kit.raises(NotFoundError, kit.stream):
             await kit.backend.stream_info(kit.stream)
         assert await kit.backend.delete_stream(kit.stream) is False
@@ -124,7 +127,11 @@ class ProvisioningCases(Cases):
 
     @case("prov.deleted", why="A stream that is deleted and made again must not begin with old positions.")
     async def test_prov_deleted(self, kit: Kit) -> None:
-        """delete_stream takes messages and consumers with it; one of the same name begins empty, with no consumers."""
+        """delete_stream takes messages and consumers with it, and nothing of other streams; one of the same name begins
+        empty, with no consumers.
+        """
+        longer = kit.another_stream("longer")
+        await (await kit.publisher(stream_name=longer)).publish(f"{longer}.x", b"x")
         subscription = await kit.feed(b"old", b"older")
         name = (await kit.read(subscription, 2))[0].metadata.consumer
         await subscription.aclose()
@@ -136,6 +143,7 @@ class ProvisioningCases(Cases):
         assert (await kit.stream_info()).messages == 1
         with kit.raises(NotFoundError):
             await kit.consumer_info(name)
+        assert (await kit.backend.stream_info(longer)).messages == 1
 
     @case("prov.publisher_lazy", why="A publisher is often made long before it is used, if ever.")
     async def test_prov_publisher_lazy(self, kit: Kit) -> None:
