@@ -13,6 +13,8 @@ from report_example import example
 
 from pubsubkit_contract.report import html
 
+pytestmark = pytest.mark.browser
+
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -28,7 +30,7 @@ FLAGS = (
 
 def browser() -> str:
     """The path of Chromium; fails where there is none, because a page that nobody looked at is not tested."""
-    for name in (os.environ.get("CHROMIUM"), "/usr/bin/chromium", "/usr/bin/chromium-browser"):
+    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser"):
         if name and (found := shutil.which(name)):
             return found
     return pytest.fail("Chromium is needed: install it (apt-get install chromium), or name it in CHROMIUM")

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, TextIO
 
 import pytest
@@ -20,6 +21,7 @@ from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.plugin import PROPERTY, REPORTER
 from pubsubkit_contract.records import Collected, read_record
 from pubsubkit_contract.report.terminal import matrix
+from pubsubkit_contract.requested import wanted_groups
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -31,18 +33,27 @@ _TOLD = (Outcome.FAIL, Outcome.DEVIATION, Outcome.NOT_RUN)
 _INTERRUPTED = 130
 
 
-def run(targets: Sequence[str], options: Sequence[str], *, out: TextIO | None = None) -> tuple[Collected | None, int]:
-    """Run the contract on *targets*, show how it goes and the verdicts, and return the records and an exit code.
+def run(
+    targets: Sequence[str], *, only: str | None, seed: int | None, time_scale: float
+) -> tuple[Collected | None, int]:
+    """Run the contract on *targets*, show on stdout how it goes and the verdicts; return the records and an exit code.
 
     :param targets: harnesses and URLs.
-    :param options: further options of the pytest plugin.
-    :param out: where to write; standard output by default.
+    :param only: the groups to run, with commas between them; None for all.
+    :param seed: what random histories are made from; None for a new one.
+    :param time_scale: how many times as long to wait.
     :raises ConfigurationError: a target cannot be opened.
+    :raises InvalidArgumentError: there is no such group.
     """
     __tracebackhide__ = True
     for target in targets:
         load_harness(target)
-    watch = _Watch(out or sys.stdout)
+    options = [f"--pubsubkit-time-scale={time_scale}"]
+    if only is not None:
+        options.append(f"--pubsubkit-only={','.join(wanted_groups(only))}")
+    if seed is not None:
+        options.append(f"--pubsubkit-seed={seed}")
+    watch = _Watch(sys.stdout)
     with tempfile.TemporaryDirectory() as folder, _alone():
         arguments = ["-c", os.devnull, "--rootdir", folder, "--noconftest", "-s", "-p", "no:cacheprovider"]
         arguments += ["-p", "no:terminal", "-p", "no:terminalreporter", "-p", "pubsubkit_contract.plugin"]
@@ -90,7 +101,11 @@ class _Watch:
     def pytest_runtest_call(self, item: pytest.Item) -> None:
         case = getattr(getattr(item, "obj", None), "case", None)
         if self._live and isinstance(case, Case):
-            self._out.write(f"{_CLEAR}{self._done}/{self._total}  {case.id}  {case.rule}"[: _width() + len(_CLEAR)])
+            self._out.write(
+                f"{_CLEAR}{self._done}/{self._total}  {case.id}  {case.rule}"[
+                    : get_terminal_size().columns - 1 + len(_CLEAR)
+                ]
+            )
             self._out.flush()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -126,10 +141,3 @@ class _Watch:
     def _say(self, text: str) -> None:
         self._out.write(text + "\n")
         self._out.flush()
-
-
-def _width() -> int:
-    try:
-        return os.get_terminal_size().columns - 1
-    except OSError:
-        return 79

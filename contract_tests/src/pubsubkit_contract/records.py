@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pubsubkit_contract.case import CONTRACT_VERSION
 from pubsubkit_contract.outcome import Outcome, Verdict
+from pubsubkit_contract.report import html, markdown
 from pubsubkit_contract.report.decode import decode
 from pubsubkit_contract.report.model import CaseRecord, Package, Report, Suite, Target, to_json
 from pubsubkit_contract.report.terminal import matrix
@@ -72,9 +73,13 @@ class Collected:
             terminal.section(f"pubsubkit contract {CONTRACT_VERSION}: {target.name}")
             terminal.write_line(matrix(target, colour=terminal.hasmarkup))
 
-    def write(self, path: Path) -> None:
-        """Write the report as JSON."""
-        path.write_text(to_json(self.report()), encoding="utf-8")
+    def write(self, json_file: Path | None, html_file: Path | None = None, markdown_file: Path | None = None) -> None:
+        """Write the report in each form that has a file."""
+        report = self.report()
+        forms = ((json_file, to_json), (html_file, html.render), (markdown_file, markdown.render))
+        for path, render in forms:
+            if path is not None:
+                path.write_text(render(report), encoding="utf-8")
 
     def _target(self, key: tuple[str, str]) -> Target:
         known, cases = self._targets[key], dict(self._cases[key])

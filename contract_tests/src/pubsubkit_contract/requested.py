@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pubsubkit import PubSubError
+from pubsubkit import InvalidArgumentError, PubSubError
 from pubsubkit_contract.harness import load_harness
+from pubsubkit_contract.suite import ContractSuite, cases_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pubsubkit_contract.case import Case
 
-__all__ = ["check", "select", "targets"]
+__all__ = ["check", "select", "targets", "wanted_groups"]
 
 _targets: list[str] = []
 
@@ -37,18 +38,27 @@ def targets() -> Sequence[str]:
     return tuple(_targets)
 
 
+def wanted_groups(only: str) -> set[str]:
+    """The groups that ``ack,nak`` names.
+
+    :raises InvalidArgumentError: there is no such group.
+    """
+    wanted = {name.strip() for name in only.split(",")}
+    known = {case.group for case in cases_of(ContractSuite).values()}
+    if unknown := wanted - known:
+        raise InvalidArgumentError(f"no group {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")
+    return wanted
+
+
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the cases of the groups of ``--pubsubkit-only``, and every test that is no case.
 
     :raises UsageError: there is no group of that name.
     """
-    from pubsubkit_contract.suite import ContractSuite, cases_of
-
-    wanted = {name.strip() for name in config.option.pubsubkit_only.split(",")}
-    known = {case.group for case in cases_of(ContractSuite).values()}
-    if unknown := wanted - known:
-        names = f"no group {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}"
-        raise pytest.UsageError(f"--pubsubkit-only: {names}")
+    try:
+        wanted = wanted_groups(config.option.pubsubkit_only)
+    except InvalidArgumentError as error:
+        raise pytest.UsageError(f"--pubsubkit-only: {error}") from None
     dropped = [item for item in items if (case := _case(item)) is not None and case.group not in wanted]
     config.hook.pytest_deselected(items=dropped)
     items[:] = [item for item in items if item not in dropped]

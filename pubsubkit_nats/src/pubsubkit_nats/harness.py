@@ -114,4 +114,5 @@ class NatsHarness(Harness):
 
 async def _version(url: str) -> str:
     async with connect(url) as backend:
-        return str(cast("Client", backend.native).connected_server_version)
+        version = cast("Client", backend.native).connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"

@@ -5,16 +5,13 @@ from __future__ import annotations
 import importlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pubsubkit.cli.common import Settings, common_options
-from pubsubkit.cli.failure import DONE, CommandError
+from pubsubkit.cli.failure import CommandError
 from pubsubkit.cli.logs import records_hidden
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = ["contract"]
 
@@ -31,7 +28,14 @@ _FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option("--html", "html_file", type=_FILE, help="Write the matrix and the evidence as a page.")
 @click.option("--markdown", "markdown_file", type=_FILE, help="Write the matrix as Markdown.")
 @common_options
-def contract(settings: Settings, targets: tuple[str, ...], **options: Any) -> int:
+def contract(
+    settings: Settings,
+    targets: tuple[str, ...],
+    only: str | None,
+    seed: int | None,
+    time_scale: float,
+    **files: Path | None,
+) -> int:
     """Prove that a backend keeps its promises.
 
     Runs every case of the contract on a URL, or on a harness that can also restart and break the broker, and says in
@@ -47,23 +51,11 @@ def contract(settings: Settings, targets: tuple[str, ...], **options: Any) -> in
     """  # noqa: D301 - \b is a mark for click
     suite = _import("pubsubkit_contract.command")
     with records_hidden(below=logging.CRITICAL + 1):
-        collected, code = suite.run(targets or (settings.need_url(),), list(_plugin_options(options)))
+        named = targets or (settings.need_url(),)
+        collected, code = suite.run(named, only=only, seed=seed, time_scale=time_scale)
     if collected is not None:
-        report = collected.report()
-        forms = {"json_file": "report.model", "html_file": "report.html", "markdown_file": "report.markdown"}
-        for option, module in forms.items():
-            if options[option] is not None:
-                render = getattr(
-                    _import(f"pubsubkit_contract.{module}"), "to_json" if option == "json_file" else "render"
-                )
-                options[option].write_text(render(report), encoding="utf-8")
-    return DONE if code == 0 else code
-
-
-def _plugin_options(options: dict[str, Any]) -> Iterable[str]:
-    for name in ("only", "seed", "time_scale"):
-        if options[name] is not None:
-            yield f"--pubsubkit-{name.replace('_', '-')}={options[name]}"
+        collected.write(files["json_file"], files["html_file"], files["markdown_file"])
+    return int(code)
 
 
 def _import(module: str) -> Any:
