@@ -27,6 +27,7 @@ from pubsubkit_contract.cases.limits import LimitCases
 from pubsubkit_contract.cases.maxdeliver import MaxDeliverCases
 from pubsubkit_contract.cases.metadata import MetadataCases
 from pubsubkit_contract.cases.model import ModelCases
+from pubsubkit_contract.cases.nak import NakCases
 from pubsubkit_contract.cases.ordering import OrderingCases
 from pubsubkit_contract.cases.outages import OutageCases
 from pubsubkit_contract.cases.payload import PayloadCases
@@ -48,6 +49,7 @@ GROUPS = (
     SubjectCases,
     OrderingCases,
     AcknowledgementCases,
+    NakCases,
     DurabilityCases,
     ClosingCases,
     StartingCases,
