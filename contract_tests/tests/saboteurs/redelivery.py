@@ -64,10 +64,9 @@ def stores_late_redeliveries_anew(original, self):
 
 @breaks(Consumer, "_expire_leases", "redel.all")
 def redelivers_fifty_at_most(original, self):
-    """Of many messages whose leases ran out at once only fifty come back."""
-    before = set(self._ready)
+    """Leases are kept of the first fifty messages only; the others do not come back."""
     original(self)
-    for sequence in list(set(self._ready) - before)[50:]:
+    for sequence in [sequence for sequence in self._ready if sequence > 50]:
         del self._ready[sequence]
 
 
