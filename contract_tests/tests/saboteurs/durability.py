@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 
+from pubsubkit.connection import Phase
 from pubsubkit.consumer import Consumer as PortableConsumer
 from pubsubkit.driver import Capability
 from pubsubkit.subscription import Subscription
@@ -40,9 +41,10 @@ async def forgets_its_position(original, self, held):
 
 @breaks(MemoryDriver, "aclose", "dur.other_connection")
 async def keeps_positions_in_the_connection(original, self):
-    """What a durable consumer has not delivered when the connection is closed is gone."""
+    """What a consumer that holds nothing has not delivered when the connection is closed is gone."""
     for consumer in _durables(self):
-        consumer._pending.clear()
+        if not consumer._ready:
+            consumer._pending.clear()
     await original(self)
 
 
@@ -91,10 +93,10 @@ async def leaves_what_is_held_to_ack_wait(original, self, held):
 
 @breaks(MemorySubscription, "aclose", "dur.unacked_counted")
 async def counts_from_one_after_reopening(original, self, held):
-    """What a closed subscription gives back has never been delivered, for the next one."""
+    """Where there is no max_deliver, what a member holds when it is closed is counted from one again."""
     await original(self, held)
-    for sequence in self._consumer._ready:
-        self._consumer._ready[sequence] = 0
+    for delivery in () if self._consumer.spec.max_deliver else held:
+        self._consumer._ready[delivery.key] = 0
 
 
 @breaks(PullSubscription, "_save_last_chances", "dur.unseen_not_dead_lettered", backend="nats")
@@ -114,12 +116,12 @@ async def drops_one_at_the_tenth_close(original, self, held):
 
 @breaks(MemoryDriver, "subscribe", "dur.published_while_away")
 async def hears_nothing_while_away(original, self, spec, buffer):
-    """What is published while nobody reads a durable consumer is not for it."""
+    """Of what is published while nobody reads a durable consumer only a few messages are kept for it."""
     subscription = await original(self, spec, buffer)
     consumer, close = subscription._consumer, subscription.aclose
     left = _closed.pop((spec.stream, spec.name, "left"), None)
     if left is not None:
-        for sequence in [sequence for sequence in consumer._pending if sequence > left]:
+        for sequence in [sequence for sequence in consumer._pending if sequence > left + 5]:
             consumer._pending.remove(sequence)
 
     async def aclose(held):
@@ -130,12 +132,13 @@ async def hears_nothing_while_away(original, self, spec, buffer):
     return subscription
 
 
-@breaks(MemorySubscription, "aclose", "dur.ack_survives_close")
-async def drops_the_last_ack_at_close(original, self, held):
-    """When everything was read, closing does not wait for the last ack, and it is lost."""
-    await original(self, held)
-    if not self._consumer._pending and self._consumer._position > 10:
-        _undo_last(self._consumer)
+@breaks(Subscription, "_finish", "dur.ack_survives_close")
+async def drops_the_last_ack_at_close(original, self):
+    """Of a member that has read a lot, and does not wait for more, closing loses the last ack; disconnecting does not."""
+    idle = self._inner is not None and not self._inner._blocked and self._inner._consumer._position > 25
+    await original(self)
+    if idle and self._connection.phase is Phase.OPEN and not self._inner._consumer._pending:
+        _undo_last(self._inner._consumer)
 
 
 @breaks(MemorySubscription, "aclose", "dur.delay_survives_close")
@@ -160,7 +163,9 @@ async def ends_delays_at_close(original, self, held):
 
 @breaks(Subscription, "_remove_ephemeral", "dur.names_not_leaked")
 async def leaks_ephemeral_consumers(original, self):
-    """Ephemeral consumers stay on the broker."""
+    """Ephemeral consumers with messages that have no verdict stay on the broker."""
+    if not self._inner or not self._inner._consumer._ready:
+        await original(self)
 
 
 @breaks(MemoryDriver, "delete_consumer", "dur.deleted")

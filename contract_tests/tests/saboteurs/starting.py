@@ -37,8 +37,8 @@ def takes_the_last_of_all(original, self, where, pattern):
 
 @breaks(Log, "start", "dur.from_sequence")
 def starts_after_the_sequence(original, self, where, pattern):
-    """A consumer that starts at a sequence begins with the next one."""
-    return original(self, where, pattern) + isinstance(where, int)
+    """A consumer that starts at a sequence above 2 begins with the next one."""
+    return original(self, where, pattern) + (isinstance(where, int) and where > 2)
 
 
 @breaks(Log, "start", "dur.from_sequence")
@@ -61,9 +61,9 @@ def starts_after_the_time(original, self, where, pattern):
 
 @breaks(portable_consumer, "ensure_consumer", "dur.from_existing")
 async def starts_afresh_where_asked(original, driver, wanted, manage):
-    """A durable consumer that started elsewhere than asked is deleted, and created as asked."""
+    """A durable consumer that started elsewhere than at the sequence asked is deleted, and created as asked."""
     found = await driver.consumer_info(wanted.stream, wanted.name)
-    if found is not None and found.spec.deliver_from != wanted.deliver_from:
+    if found is not None and isinstance(wanted.deliver_from, int) and found.spec.deliver_from != wanted.deliver_from:
         await driver.delete_consumer(wanted.stream, wanted.name)
     return await original(driver, wanted, manage)
 
