@@ -134,7 +134,7 @@ async def hears_nothing_while_away(original, self, spec, buffer):
 
 @breaks(Subscription, "_finish", "dur.ack_survives_close")
 async def drops_the_last_ack_at_close(original, self):
-    """Of a member that has read a lot, and does not wait for more, closing loses the last ack; disconnecting does not."""
+    """Closing loses the last ack of a member that has read a lot and does not wait for more; disconnecting does not."""
     idle = self._inner is not None and not self._inner._blocked and self._inner._consumer._position > 25
     await original(self)
     if idle and self._connection.phase is Phase.OPEN and not self._inner._consumer._pending:
