@@ -114,6 +114,18 @@ def is_a_generator(original, self):
     return generate()
 
 
+@breaks(Subscription, "__aiter__", "can.break_resume")
+def is_iterated_once(original, self):
+    """The second loop over a subscription ends at once."""
+
+    async def nothing():
+        for message in ():
+            yield message
+
+    iterated, self.iterated = self.__dict__.get("iterated", False), True
+    return nothing() if iterated else original(self)
+
+
 @breaks(Closing, "__aexit__", "can.iteration_break")
 async def closes_after_success_only(original, self, kind, error, trace):
     """Leaving a block by an error closes nothing."""
@@ -131,7 +143,7 @@ async def hides_the_error(original, self, kind, error, trace):
 @breaks(Subscription, "_open", "can.open")
 async def tries_to_open_once(original, self):
     """An opening that was cancelled is not tried again."""
-    if "opening" not in self.__dict__:
+    if "opening" not in self.__dict__ or (self.opening.done() and not self.opening.cancelled()):
         self.opening = asyncio.ensure_future(original(self))
     return await self.opening
 
@@ -185,7 +197,11 @@ async def is_settled_by_the_attempt(original, self, settlement):
         return False
     self._settled = True
     await asyncio.sleep(0)
-    await self._subscription.settle(self, settlement)
+    try:
+        await self._subscription.settle(self, settlement)
+    except Exception:
+        self._settled = False
+        raise
     return True
 
 

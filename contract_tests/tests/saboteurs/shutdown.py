@@ -107,8 +107,8 @@ def leaves_who_waits(original, self):
 
 @breaks(Ledger, "quiet", "shut.never_hangs")
 async def waits_for_all_verdicts(original, self):
-    """Closing waits until every message that was handed out has a verdict."""
-    while any(not message.settled for message in self._held.values()):
+    """Closing waits for verdicts while more than five messages that were handed out have none."""
+    while sum(not message.settled for message in self._held.values()) > 5:
         await asyncio.sleep(0.01)
 
 
