@@ -3,7 +3,8 @@
 An application never sees these classes: it holds :class:`~pubsubkit.Backend`, ``Publisher``, ``Subscription`` and
 ``Message``, which do once for all backends what every backend needs.  A driver is therefore small, and it
 
-* **must not** check arguments: subjects, names, options and payload sizes are valid when they get here;
+* **must not** check arguments: subjects, names, options and payload sizes are valid when they get here, but for
+  the limits of a stream, which only its broker can keep;
 * **must not** retry: raise, or return, the error and let :attr:`Driver.error_table` say which are transient;
 * **must not** wrap errors: raise the native ones (or a ``PubSubError`` with a better message);
 * **must not** call hooks, log deliveries, add headers or make message ids;
@@ -76,26 +77,37 @@ class Capability(StrEnum):
     ACK_WAIT = "ack_wait"
     """A message without a verdict is delivered again after ``ack_wait``."""
     NAK = "nak"
+    """A nak has the message delivered again at once."""
     NAK_DELAY = "nak_delay"
+    """A nak may say after how many seconds, and others are delivered meanwhile."""
     TERM = "term"
+    """A terminated message is done, as after an ack."""
     IN_PROGRESS = "in_progress"
+    """``ack_wait`` begins anew; makes sense, and can be proved, only with ``ACK_WAIT``."""
     CONFIRMED_ACK = "confirmed_ack"
     """``ack(confirm=True)`` returns when the broker has recorded the ack."""
     DELIVERY_COUNT = "delivery_count"
+    """``num_delivered`` is right, also after a redelivery."""
     MAX_DELIVER = "max_deliver"
+    """A message is delivered no more often than that."""
     MAX_IN_FLIGHT = "max_in_flight"
+    """No more messages than that are without a verdict, over all members of the consumer."""
     COMPETE = "compete"
-    """Several members of one durable share its messages."""
+    """Several members of one durable share its messages; needs ``DURABLE``."""
     FANOUT = "fanout"
     """Each durable of a stream gets every message."""
     ORDERING = "ordering"
     """Messages of one publisher are first delivered in the order in which they were published."""
     WILDCARDS = "wildcards"
+    """``filter_subject`` may hold ``*`` and ``>``; :func:`pubsubkit.subjects.matches` says what they mean."""
     HEADERS = "headers"
+    """A message's headers arrive as they were published."""
     UNICODE_SUBJECTS = "unicode_subjects"
+    """Subjects may hold any character of the grammar, and none is normalised."""
     DEDUPLICATION = "deduplication"
     """A message id is stored once within the stream's ``duplicate_window``."""
     CROSS_PROCESS = "cross_process"
+    """Several processes reach the same broker by the same URL."""
     REMOTE = "remote"
     """The broker has an address of its own, so that the connection to it can break."""
 
@@ -169,10 +181,15 @@ class StreamInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerSpec:
-    """A consumer as the broker keeps it; the fields are those of ``ConsumerOptions``."""
+    """A consumer as the broker keeps it; the fields are those of ``ConsumerOptions``.
+
+    All have values, also those of capabilities that the driver does not claim: these it keeps, returns in
+    :class:`ConsumerInfo`, and does not act on.
+    """
 
     stream: str
     name: str
+    """Given by the portable layer where ``durable`` is False."""
     durable: bool
     filter_subject: str
     """Empty for every message of the stream."""
@@ -190,7 +207,7 @@ class ConsumerInfo:
     num_pending: int
     """Messages that were never delivered yet."""
     num_ack_pending: int
-    """Messages that were delivered and have no verdict."""
+    """Messages that were delivered and are not done: they have no verdict, or were given back and will come again."""
 
 
 class Delivery(ABC):
@@ -220,7 +237,8 @@ class Delivery(ABC):
     async def settle(self, settlement: Settlement) -> None:
         """Tell the broker; with ``confirm`` return when it has recorded it.
 
-        Works as long as the driver is open, also after the subscription was closed.
+        Works as long as the driver is open, also after the subscription was closed.  It is no error when the message
+        is gone meanwhile, pushed out by a limit of its stream.
         """
 
 
@@ -254,7 +272,10 @@ class DriverSubscription(ABC):
 
     @property
     def consuming(self) -> bool:
-        """Whether, as far as this side can tell, the broker is serving this member."""
+        """Whether, as far as this side can tell, the broker is serving this member.
+
+        To be overridden: False from when the consumer was deleted or the connection was lost.
+        """
         return True
 
 
@@ -317,7 +338,12 @@ class Driver(ABC):
 
     @abstractmethod
     async def create_stream(self, options: StreamOptions) -> None:
-        """Create it; when it exists with the same options do nothing, with others raise ``ConflictError``."""
+        """Create it; when it exists with the same options do nothing, with others raise ``ConflictError``.
+
+        A subject belongs to one stream: one that overlaps a stream of another name is a ``ConflictError`` too.  There
+        is no capability for limits, so each must be kept to the message: ``max_messages``, ``max_bytes`` and
+        ``max_age``, with both ways to ``discard``, and ``max_message_size``.
+        """
 
     @abstractmethod
     async def update_stream(self, options: StreamOptions) -> None:
@@ -336,11 +362,16 @@ class Driver(ABC):
 
     @abstractmethod
     async def create_consumer(self, spec: ConsumerSpec) -> None:
-        """Create it; when it exists with the same spec do nothing, with another raise ``ConflictError``."""
+        """Create it; when it exists with the same spec do nothing, with another raise ``ConflictError``.
+
+        ``deliver_from="last"`` is the last message that ``filter_subject`` selects.
+        """
 
     @abstractmethod
     async def update_consumer(self, spec: ConsumerSpec) -> None:
-        """Give the existing consumer this spec, all but ``deliver_from``; its position stays."""
+        """Give the existing consumer this spec, all but ``deliver_from``; its position, and what is to be delivered
+        again, stay.
+        """
 
     @abstractmethod
     async def delete_consumer(self, stream: str, name: str) -> bool:
@@ -352,9 +383,14 @@ class Driver(ABC):
 
         Returns within *timeout* seconds exactly one outcome for each message; what was not confirmed by then gets a
         transient error.  Calls that start one after the other are stored one after the other.  It may raise when the
-        same error befell all of them.
+        same error befell all of them.  A message for which its stream has no room is a ``StreamFullError``, one
+        over ``max_message_size`` an ``InvalidArgumentError``, one whose subject no stream holds a ``NotFoundError``.
         """
 
     @abstractmethod
     async def subscribe(self, spec: ConsumerSpec, buffer: int) -> DriverSubscription:
-        """Join the existing consumer *spec* as a member with a buffer of *buffer* messages."""
+        """Join the existing consumer *spec* as a member with a buffer of *buffer* messages.
+
+        It is active on return: what is published from then on is delivered.  When there is no such stream or consumer
+        raise ``NotFoundError``.
+        """
