@@ -217,10 +217,10 @@ def check(function: Callable[[Path], None]) -> bool:
             function(Path(folder))
             failure = ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are still tried
-            failure = f"{type(error).__name__}: {error}"
+            failure = f"{type(error).__name__}: {error}\n"
     name = function.__name__.replace("_", " ")
     word = "FAILED" if failure else "ok"
-    sys.stdout.write(f"{word}: {name} ({time.monotonic() - started:.1f} s)\n{failure}{failure and '\n'}")
+    sys.stdout.write(f"{word}: {name} ({time.monotonic() - started:.1f} s)\n{failure}")
     sys.stdout.flush()
     return not failure
 
