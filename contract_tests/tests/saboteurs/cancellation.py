@@ -68,6 +68,16 @@ async def ends_when_cancelled(original, self):
 
 
 @breaks(MemorySubscription, "receive", "can.timeout")
+async def has_forty_slots(original, self):
+    """Each receive takes one of forty slots, which one that is cancelled never gives back."""
+    slots = self.__dict__.setdefault("slots", asyncio.Semaphore(40))
+    await slots.acquire()
+    delivery = await original(self)
+    slots.release()
+    return delivery
+
+
+@breaks(MemorySubscription, "receive", "can.timeout")
 async def is_cancelled_once_more(original, self):
     """The receive after one that was cancelled raises CancelledError, although nobody cancelled it."""
     if self.__dict__.pop("stale", False):

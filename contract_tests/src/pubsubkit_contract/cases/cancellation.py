@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Capability
@@ -60,6 +61,10 @@ class CancellationCases(Cases):
                 await publisher.publish(kit.subject("x"), b"%d" % number)
                 await _turns(number % 4)
 
+        for _ in range(50):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.0005):
+                    await anext(subscription)
         publishing = asyncio.ensure_future(publish())
         loop = asyncio.get_running_loop()
         deadline = loop.time() + kit.cap
