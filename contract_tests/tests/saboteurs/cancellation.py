@@ -125,15 +125,20 @@ def is_a_generator(original, self):
 
 
 @breaks(Subscription, "__aiter__", "can.break_resume")
-def is_iterated_once(original, self):
-    """The second loop over a subscription ends at once."""
+def reads_one_ahead(original, self):
+    """While the body of a loop runs the next message is fetched, which is lost when the loop is left."""
 
-    async def nothing():
-        for message in ():
+    async def generate():
+        ahead = asyncio.ensure_future(self.__anext__())
+        while True:
+            try:
+                message = await ahead
+            except StopAsyncIteration:
+                return
+            ahead = asyncio.ensure_future(self.__anext__())
             yield message
 
-    iterated, self.iterated = self.__dict__.get("iterated", False), True
-    return nothing() if iterated else original(self)
+    return generate()
 
 
 @breaks(Closing, "__aexit__", "can.iteration_break")

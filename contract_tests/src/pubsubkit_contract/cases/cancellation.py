@@ -122,12 +122,16 @@ class CancellationCases(Cases):
         """Breaking out of a loop over a subscription leaves it open: the next loop goes on with the next message."""
         subscription = await kit.feed(b"1", b"2", b"3", ack_wait=_LONG)
         got: list[bytes] = []
-        for _ in range(3):
+
+        async def read_one() -> None:
             async for message in subscription:
                 got.append(message.data)
+                await _turns(5)
                 await message.ack()
                 break
-            await _turns(5)
+
+        for _ in range(3):
+            await kit.within(read_one(), "a loop over one message")
         kit.note(f"got {got}")
         assert sorted(got) == [b"1", b"2", b"3"]
 
