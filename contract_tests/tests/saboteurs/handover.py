@@ -18,9 +18,9 @@ from saboteurs.saboteur import breaks
 
 
 @breaks(PullSubscription, "_give_back", "shut.buffered_returned", backend="nats")
-async def gives_back_32(original, self, held):
-    """Closing gives back at most 32 of the messages that were read ahead."""
-    self._buffer = deque(itertools.islice(self._buffer, 32))
+async def gives_back_80(original, self, held):
+    """Closing gives back at most 80 of the messages that were read ahead."""
+    self._buffer = deque(itertools.islice(self._buffer, 80))
     await original(self, held)
 
 

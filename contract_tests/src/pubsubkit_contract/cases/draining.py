@@ -43,7 +43,7 @@ class DrainingCases(Cases):
     @case("shut.drain_waits", why="A handler that is cut short has done half of its work, which is done again.")
     async def test_shut_drain_waits(self, kit: Kit) -> None:
         """A drain ends when the handler at work has given its verdict, which counts; the handler is not cancelled."""
-        subscription = await kit.feed(b"1", b"2", ack_wait=_LONG)
+        subscription = await kit.feed(b"1", ack_wait=_LONG)
         handler = Handler(subscription)
         await kit.within(handler.holding.wait(), "the delivery")
         draining = asyncio.ensure_future(subscription.drain(_LONG))

@@ -29,11 +29,11 @@ class HandoverCases(Cases):
     )
     async def test_shut_buffered_returned(self, kit: Kit) -> None:
         """Messages that were read ahead and never seen go to the next member at once, long before ack_wait."""
-        wanted = [b"%d" % number for number in range(50)]
+        wanted = [b"%d" % number for number in range(100)]
         first = await kit.feed(*wanted, ack_wait=_LONG)
         got = payloads(await kit.read(first, 1))
         await first.aclose()
-        got += payloads(await kit.read(await kit.subscription(ack_wait=_LONG), 49))
+        got += payloads(await kit.read(await kit.subscription(ack_wait=_LONG), 99))
         assert sorted(got) == sorted(wanted)
 
     @case(
@@ -88,8 +88,8 @@ class HandoverCases(Cases):
         for closed in ("publisher", "backend"):
             backend = await kit.connect()
             publisher = await kit.publisher(backend, stream=full)
-            for _ in range(3):
-                await publisher.publish_soon(kit.subject("x"), b"x")
+            futures = [await publisher.publish_soon(kit.subject("x"), b"x") for _ in range(3)]
+            await kit.within(asyncio.wait(futures), "the publishes")
             with kit.raises(PublishBatchError) as caught:
                 await (publisher if closed == "publisher" else backend).aclose()
             assert {type(error) for error in caught[0].failed.values()} == {StreamFullError}
