@@ -79,7 +79,17 @@ def matches_prefixes(original, self, subject):
     )(self, subject)
 
 
-@breaks(SubjectIndex, "find", "subj.match_table", "subj.exact_not_prefix")
+@breaks(SubjectIndex, "find", "subj.case")
+def folds_case_beyond_ascii(original, self, subject):
+    """Filters ignore the case of letters that are not ASCII."""
+
+    def folded(text):
+        return "".join(letter if letter.isascii() else letter.lower() for letter in text)
+
+    return _by(lambda pattern, each: _strictly(folded(pattern), folded(each)))(self, subject)
+
+
+@breaks(SubjectIndex, "find", "subj.match_table", "subj.case")
 def folds_case(original, self, subject):
     """Filters ignore upper and lower case."""
     return _by(lambda pattern, each: _strictly(pattern.lower(), each.lower()))(self, subject)

@@ -243,6 +243,23 @@ def hands_out_the_same_handle(original, self):
     return delivery
 
 
+@breaks(Consumer, "give_back", "nak.prompt")
+def tells_nobody_of_a_nak(original, self, delivery, delay):
+    """A nak wakes nobody: a receive that waits already goes on waiting."""
+    if delivery.num_delivered == 1 and delivery.data == b"x" and not delay:
+        waiting, self.waiters._queue = self.waiters._queue, type(self.waiters._queue)()
+        original(self, delivery, delay)
+        self.waiters._queue = waiting
+    else:
+        original(self, delivery, delay)
+
+
+@breaks(Message, "nak_with_delay", "nak.delay_zero")
+async def takes_zero_for_the_default(original, self, seconds):
+    """A delay of 0 is taken for none given, and that for half a minute."""
+    return await original(self, seconds or 30)
+
+
 @breaks(Consumer, "give_back", "nak.repeat")
 def loses_the_second_nak(original, self, delivery, delay):
     """The second nak of a message loses it."""

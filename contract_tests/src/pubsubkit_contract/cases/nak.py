@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,27 @@ class NakCases(Cases):
         assert (again.data, again.subject) == (b"x", first.subject)
         assert again.metadata.sequence == first.metadata.sequence
         assert await again.ack()
+
+    @case(
+        "nak.prompt",
+        why="A member that waits must not need a second push to see what another gave back.",
+        needs={Capability.NAK},
+    )
+    async def test_nak_prompt(self, kit: Kit) -> None:
+        """A receive that waits already gets a message at the moment of its nak, long before ack_wait."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG)
+        message = await kit.receive(subscription)
+        waiting = asyncio.ensure_future(kit.receive(subscription))
+        await asyncio.sleep(0)
+        assert await message.nak()
+        assert (await waiting).data == b"x"
+
+    @case("nak.delay_zero", why="A computed delay may well be 0.", needs={Capability.NAK, Capability.NAK_DELAY})
+    async def test_nak_delay_zero(self, kit: Kit) -> None:
+        """A delay of 0 seconds is none: the message comes back at once, long before ack_wait."""
+        subscription = await kit.feed(b"x", ack_wait=_LONG)
+        assert await (await kit.receive(subscription)).nak_with_delay(0)
+        assert (await kit.receive(subscription)).data == b"x"
 
     @case("nak.repeat", why="The second failure is where naive brokers lose the message.", needs={Capability.NAK})
     async def test_nak_repeat(self, kit: Kit) -> None:
@@ -149,14 +171,14 @@ class NakCases(Cases):
         needs={Capability.NAK, Capability.NAK_DELAY},
     )
     async def test_nak_delay_invalid(self, kit: Kit) -> None:
-        """A negative, infinite or wordy delay is refused and the message stays without a verdict; zero is at once."""
+        """A negative, infinite or wordy delay is refused and the message stays without a verdict."""
         subscription = await kit.feed(b"x", ack_wait=_LONG)
         message = await kit.receive(subscription)
         for delay in (-1, float("nan"), float("inf"), "1"):
             with kit.raises(InvalidArgumentError):
                 await message.nak_with_delay(delay)  # type: ignore[arg-type]
         assert not message.settled
-        assert await message.nak_with_delay(0)
+        assert await message.nak()
         assert (await kit.receive(subscription)).data == b"x"
 
     @case(
