@@ -27,3 +27,11 @@ def test_the_conformance_pages():
     for backend in ("memory", "nats"):
         assert re.search(rf"{backend} conforms to pubsubkit contract", page)
     assert (REFERENCE / "conformance.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_cases_of_the_explanation():
+    """Every case that the explanation names exists."""
+    page = (REFERENCE.parent / "explanation" / "contract.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z]+\.[a-z_]+)`", page))
+    assert len(named) > 20
+    assert named <= set(cases_of(ContractSuite))
