@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from pubsubkit import Backend, NotFoundError, PublishReceipt, TransientError
 from pubsubkit.driver import ConnectionState, Settlement, Verdict
+from pubsubkit_memory.broker import Broker
 from pubsubkit_memory.consumer import Consumer
 from pubsubkit_nats import driver as nats_driver
 from pubsubkit_nats.connecting import FirstConnection
@@ -21,6 +22,7 @@ from saboteurs.saboteur import breaks
 _STORED = PublishReceipt("s", 1)
 _failed: dict = {}
 _late: set = set()
+_dead: set = set()
 _counts: dict = {}
 _raised: set = set()
 _tasks: set = set()
@@ -51,18 +53,29 @@ def confirms_a_batch_that_was_cut(original, self, why):
 
 @breaks(PublishPipe, "_fail_all", "flt.cut_no_dedup", backend="nats")
 def confirms_without_id_what_was_cut(original, self, why):
-    """A publish without an id counts as stored when the connection is reset under it."""
+    """Of several publishes under way without an id some count as stored when the connection is reset."""
     for token, batch in tuple(self._waiting.items()):
-        if not _stale(self._link) and batch.messages[0].message_id is None:
+        if len(self._waiting) > 1 and not _stale(self._link) and batch.messages[0].message_id is None:
             del self._waiting[token]
             batch.put(token, _STORED)
     original(self, why)
 
 
-@breaks(PublishPipe, "send", "flt.publish_down", backend="nats")
+@breaks(PublishPipe, "send", "flt.publish_down", "flt.close_while_down", backend="nats")
 async def publishes_when_the_broker_is_back(original, self, messages, timeout):
     """A publish waits for the broker as long as it takes, whatever its timeout."""
     return await original(self, messages, 3600)
+
+
+@breaks(PublishPipe, "send", "flt.publish_down", backend="nats")
+async def gives_up_publishing(original, self, messages, timeout):
+    """After a publish that found no connection in its time all others fail."""
+    if self in _dead:
+        return [TransientError("the publisher has given up")] * len(messages)
+    outcomes = await original(self, messages, timeout)
+    if "nothing was sent" in str(outcomes[0]) and messages[0].message_id is None:
+        _dead.add(self)
+    return outcomes
 
 
 @breaks(Link, "call", "flt.calls_down", backend="nats")
@@ -110,14 +123,13 @@ def keeps_the_loss_to_itself(original, self):
 @breaks(PublishPipe, "send", "flt.unknown_outcome", backend="nats")
 async def forgets_the_id_of_a_failed_publish(original, self, messages, timeout):
     """An id whose publish failed counts as unused: publishing it again stores the message a second time."""
-    sent = [
-        message._replace(message_id=None) if _failed.get(message.message_id, message) is not message else message
-        for message in messages
-    ]
+    known = [_failed.get((message.subject, message.message_id), message) for message in messages]
+    pairs = tuple(zip(messages, known, strict=True))
+    sent = [message if before is message else message._replace(message_id=None) for message, before in pairs]
     outcomes = await original(self, sent, timeout)
     for message, outcome in zip(messages, outcomes, strict=True):
         if message.message_id and isinstance(outcome, Exception):
-            _failed[message.message_id] = message
+            _failed[message.subject, message.message_id] = message
     return outcomes
 
 
@@ -134,9 +146,9 @@ async def retries_a_timeout_without_id(original, self, messages, timeout):
 
 @breaks(PublishPipe, "send", "flt.slow_link", backend="nats")
 async def takes_late_for_lost(original, self, messages, timeout):
-    """What is not confirmed within 80 milliseconds is sent again."""
+    """What is not confirmed within 80 milliseconds is sent again, without an id."""
     outcomes = await original(self, messages, 0.08)
-    if "no confirmation in" in str(outcomes[0]):
+    if "no confirmation in" in str(outcomes[0]) and not self._link.client.stats["reconnects"]:
         return await original(self, messages, timeout)
     return outcomes
 
@@ -244,6 +256,15 @@ def wakes_nobody(original, self):
     original(self)
 
 
+@breaks(Broker, "delete_stream", "flt.stream_deleted")
+def leaves_consumers_behind(original, self, name):
+    """Deleting a stream leaves its consumers, and who waits for their messages."""
+    stream = self._streams.get(name)
+    if stream is not None:
+        stream.consumers = {}
+    return original(self, name)
+
+
 @breaks(PublishPipe, "_explain", "flt.stream_deleted", backend="nats")
 async def takes_no_stream_for_no_leader(original, self, messages, outcomes, deadline):
     """Publishing into a stream that was deleted fails with an error that says to try again."""
@@ -257,6 +278,13 @@ async def tries_to_connect_for_ever(original, self, timeout):
     await self._client.connect(**self._arguments)
 
 
+@breaks(FirstConnection, "establish", "flt.first_connect_down", backend="nats")
+async def waits_for_the_first_word(original, self, timeout):
+    """Opening fails where the broker refuses the connection, and waits for ever where it says nothing."""
+    self._arguments["connect_timeout"] = 3600
+    await original(self, 3600)
+
+
 @breaks(NatsDriver, "error_table", "flt.first_connect_down", backend="nats")
 def knows_no_transient_error(original):
     """That the broker refused the connection is no reason to try again."""
@@ -267,7 +295,7 @@ def knows_no_transient_error(original):
 async def remembers_its_health(original, self):
     """What health found is repeated for a quarter of a second."""
     known = _healths.get(self)
-    if known is None or time.monotonic() - known[1] > 0.25:
+    if known is None or self.closed or time.monotonic() - known[1] > 0.25:
         known = _healths[self] = (await original(self), time.monotonic())
     return known[0]
 

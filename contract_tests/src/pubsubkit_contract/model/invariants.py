@@ -1,0 +1,196 @@
+"""What must hold of every history, whatever happened in it: pure functions of a record.
+
+Each yields a sentence for every violation.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from pubsubkit.subjects import matches
+from pubsubkit_contract.model.record import Closed, Delivered, Settled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pubsubkit_contract.model.record import Record
+
+__all__ = ["INVARIANTS", "broken"]
+
+_FINAL = ("ack", "term")
+_EARLY = 0.9
+_SAFE = 0.1
+"""The part of ``ack_wait`` in which a verdict is in time, although the message may have waited in a member's buffer."""
+
+
+def nothing_lost(record: Record) -> Iterator[str]:
+    """Each consumer got every confirmed message that its filter selects, again and again until it was settled."""
+    settled = {
+        (event.delivery.consumer, event.delivery.data)
+        for event in record.events
+        if isinstance(event, Settled) and event.verdict in _FINAL
+    }
+    for consumer, pattern in record.filters.items():
+        got = {delivery.data for delivery in record.delivered(consumer)}
+        for message in record.published:
+            if message.sequence is None or not matches(pattern or ">", message.subject):
+                continue
+            if message.data not in got:
+                yield f"{consumer} never got {message.data!r}, stored under {message.sequence}"
+            elif (consumer, message.data) not in settled:
+                yield f"{consumer} never got {message.data!r} again, which was not settled"
+
+
+def nothing_invented(record: Record) -> Iterator[str]:
+    """A consumer gets only what was published, unchanged, and selected by its filter."""
+    subjects = {message.data: message.subject for message in record.published}
+    for consumer, pattern in record.filters.items():
+        for delivery in record.delivered(consumer):
+            if subjects.get(delivery.data) != delivery.subject:
+                yield f"{consumer} got {delivery.data!r} on {delivery.subject}, which was never published"
+            elif not matches(pattern or ">", delivery.subject):
+                yield f"{consumer} got {delivery.data!r} on {delivery.subject}, which its filter does not select"
+
+
+def stored_once(record: Record) -> Iterator[str]:
+    """The stream holds every confirmed message, each once, and nothing that was not attempted."""
+    confirmed = [message for message in record.published if message.sequence is not None]
+    highest = len(record.published) if record.unique else max(record.stored, len(confirmed))
+    if not len(confirmed) <= record.stored <= highest:
+        yield f"{len(confirmed)} of {len(record.published)} messages were confirmed and {record.stored} are stored"
+    if len({message.sequence for message in confirmed}) < len(confirmed):
+        yield "two messages were confirmed under one sequence"
+
+
+def one_sequence(record: Record) -> Iterator[str]:
+    """A message has one sequence, that of its receipt, at every delivery."""
+    known = {message.data: message.sequence for message in record.published if message.sequence is not None}
+    for event in record.events:
+        if isinstance(event, Delivered) and record.unique:
+            sequence = known.setdefault(event.data, event.sequence)
+            if event.sequence != sequence:
+                yield f"{event.data!r} was delivered as {event.sequence}, and is stored as {sequence}"
+
+
+def settled_stays(record: Record) -> Iterator[str]:
+    """A message that was acked or terminated in time does not come again.
+
+    After a disturbance a member's buffer may hold an older delivery; when all was read, none may come.
+    """
+    done: set[tuple[str, int]] = set()
+    latest: dict[tuple[str, int], Delivered] = {}
+    for index, event in enumerate(record.events):
+        if isinstance(event, Delivered):
+            place = event.consumer, event.sequence
+            if place in done and (record.calm or index >= record.read_at):
+                yield f"{event.consumer} got {event.data!r} again (delivery {event.count}) after it was settled"
+            latest[place] = event
+        elif isinstance(event, Settled) and event.verdict in _FINAL and event.sure:
+            place = event.delivery.consumer, event.delivery.sequence
+            if latest[place] is event.delivery and _in_time(record, event):
+                done.add(place)
+
+
+def counts_increase(record: Record) -> Iterator[str]:
+    """Each delivery of a message has a higher count than the one before; after a disturbance at least another one."""
+    counts: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for event in record.events:
+        if isinstance(event, Delivered) and record.counts:
+            before = counts[event.consumer, event.sequence]
+            wrong = event.count <= max(before, default=0) if record.calm else event.count in before
+            if wrong or event.count < 1:
+                yield f"{event.consumer} got {event.data!r} as delivery {event.count} after deliveries {before}"
+            before.append(event.count)
+
+
+def publishing_in_order(record: Record) -> Iterator[str]:
+    """What one publisher published later has a higher sequence."""
+    last: dict[str, int] = {}
+    for message in record.published:
+        if message.sequence is not None and record.calm:
+            if message.sequence <= last.get(message.publisher, 0):
+                yield f"{message.data!r} was stored as {message.sequence}, behind its successor"
+            last[message.publisher] = message.sequence
+
+
+def first_in_order(record: Record) -> Iterator[str]:
+    """First deliveries to one member are in the order in which each publisher's messages are stored."""
+    last: dict[tuple[str, bytes], int] = {}
+    for event in record.events:
+        if isinstance(event, Delivered) and event.count == 1 and record.ordered and record.counts:
+            place = event.member, event.data.partition(b"/")[0]
+            if event.sequence < last.get(place, 0):
+                yield f"{event.member} got {event.data!r} ({event.sequence}) after {last[place]} of the same publisher"
+            last[place] = event.sequence
+
+
+def leased_to_one(record: Record) -> Iterator[str]:
+    """A message that a member holds comes to nobody else before ``ack_wait`` is over.
+
+    One that was given back too late may be with two members from then on.
+    """
+    held: dict[tuple[str, int], Delivered] = {}
+    loose: set[tuple[str, int]] = set()
+    for event in record.events:
+        if isinstance(event, Closed):
+            held = {place: delivery for place, delivery in held.items() if delivery.member != event.member}
+        elif isinstance(event, Settled):
+            place = event.delivery.consumer, event.delivery.sequence
+            if held.pop(place, None) is not event.delivery or not _in_time(record, event):
+                loose.add(place)
+        elif isinstance(event, Delivered):
+            place = event.consumer, event.sequence
+            before = held.get(place)
+            soon = before and event.at - before.at < _SAFE * record.ack_wait
+            if before and soon and record.calm and place not in loose:
+                yield f"{event.member} got {event.data!r} while {before.member} held it"
+            held[place] = event
+
+
+def delays_kept(record: Record) -> Iterator[str]:
+    """A message that was given back in time and with a delay does not come before the delay is over."""
+    due: dict[tuple[str, int], float] = {}
+    latest: dict[tuple[str, int], Delivered] = {}
+    for event in record.events:
+        if isinstance(event, Settled):
+            place = event.delivery.consumer, event.delivery.sequence
+            if event.verdict == "nak" and latest[place] is event.delivery and _in_time(record, event):
+                due[place] = event.at + _EARLY * event.delay
+        elif isinstance(event, Delivered):
+            place = event.consumer, event.sequence
+            if record.calm and event.at < due.pop(place, 0.0):
+                yield f"{event.consumer} got {event.data!r} before its delay was over"
+            latest[place] = event
+
+
+def nothing_left(record: Record) -> Iterator[str]:
+    """When everything was read and settled, the consumers have nothing pending and nothing in flight."""
+    for consumer, (pending, in_flight) in record.left.items():
+        if (pending, in_flight) != (0, 0):
+            yield f"{consumer} has {pending} messages pending and {in_flight} in flight in the end"
+
+
+INVARIANTS: tuple[Callable[[Record], Iterator[str]], ...] = (
+    nothing_invented,
+    stored_once,
+    one_sequence,
+    publishing_in_order,
+    nothing_lost,
+    settled_stays,
+    counts_increase,
+    first_in_order,
+    leased_to_one,
+    delays_kept,
+    nothing_left,
+)
+
+
+def _in_time(record: Record, settled: Settled) -> bool:
+    return settled.at - settled.delivery.at < _SAFE * record.ack_wait
+
+
+def broken(record: Record) -> dict[str, list[str]]:
+    """The violations of *record* by the name of the invariant; empty when all hold."""
+    found = {invariant.__name__: list(invariant(record)) for invariant in INVARIANTS}
+    return {name: violations for name, violations in found.items() if violations}
