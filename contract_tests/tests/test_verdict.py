@@ -77,5 +77,6 @@ def test_many_failures_are_told_shortly():
     """One reason for all is told once; of many cases the first are named."""
     same = [record(f"g.{number}", Outcome.FAIL, reason="no server") for number in range(40)]
     assert "it does NOT conform to pubsubkit contract 1.0: no server (40 failed" in judged(*same).summary
+    assert "it breaks g.0, g.1, " in judged(GOOD, *same).summary, "where something works the cases tell more"
     other = [record(f"g.{number}", Outcome.FAIL, reason=str(number)) for number in range(40)]
     assert "g.11 and 28 more" in judged(*other).summary

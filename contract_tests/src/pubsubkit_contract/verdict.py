@@ -72,7 +72,7 @@ def _verdict(cases: Sequence[CaseRecord], unproved: Sequence[str], *, complete: 
     untried = {need for case in cases if case.outcome is Outcome.NOT_RUN for need in case.needs}
     if failed:
         reasons = {case.reason for case in cases if case.outcome is Outcome.FAIL}
-        same = len(failed) > 1 and len(reasons) == 1
+        same = len(failed) > 1 and len(reasons) == 1 and not any(case.outcome is Outcome.PASS for case in cases)
         return Verdict.NOT_CONFORMANT, reasons.pop() if same else f"it breaks {_listed(failed)}"
     if not complete:
         passed = any(case.outcome is Outcome.PASS for case in cases)
