@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from saboteurs.saboteur import Saboteur
-from saboteurs.trial import TIMING
+from saboteurs.trial import TIMINGS
 
 from pubsubkit import Capability, UnsupportedError, Verdict
 from pubsubkit_contract.outcome import Outcome
@@ -126,7 +126,7 @@ def test_without(capability: Capability):
         backend="memory",
         withheld=frozenset({capability}),
     )
-    runner = Runner(lacking.harness(), timing=TIMING)
+    runner = Runner(lacking.harness(), timing=TIMINGS["memory"])
     try:
         with lacking.at_work():
             results = [runner.run(case) for case in cases_of(ContractSuite).values()]
