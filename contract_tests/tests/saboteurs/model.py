@@ -1,11 +1,15 @@
 """Backends whose bugs need a history that nobody would think of."""
 
+import asyncio
+
+from pubsubkit.driver import Settlement, Verdict
 from pubsubkit_memory.consumer import Consumer
 from pubsubkit_memory.subscription import MemorySubscription
 from pubsubkit_nats.pull import PullSubscription
 from saboteurs.saboteur import breaks
 
 _servers: dict = {}
+_tasks: set = set()
 
 
 @breaks(Consumer, "give_back", "model.history")
@@ -50,10 +54,10 @@ def expires_two_at_a_time(original, self):
 
 
 @breaks(MemorySubscription, "aclose", "model.transcript")
-async def counts_the_second_return_twice(original, self, held):
-    """A message that is given back at a close for the second time has its delivery counted twice."""
+async def counts_the_third_return_twice(original, self, held):
+    """A message that is given back at a close in its third delivery has that one counted twice."""
     for delivery in held:
-        delivery.num_delivered += delivery.num_delivered == 2
+        delivery.num_delivered += delivery.num_delivered == 3
     await original(self, held)
 
 
@@ -66,13 +70,14 @@ def forgets_its_filter_in_a_restart(original, self, up):
         _stop_asking(self)
 
 
-@breaks(PullSubscription, "_write_off", "model.cut", backend="nats")
-def forgets_its_filter_in_a_cut(original, self, pause=0.0):
-    """A member of a consumer with a filter gets nothing more after it has asked anew on a second connection."""
-    if self._spec.filter_subject and self._link.client.stats["reconnects"]:
-        _stop_asking(self)
-    else:
-        original(self, pause)
+@breaks(PullSubscription, "_on_change", "model.cut", backend="nats")
+def drops_its_buffer_in_a_cut(original, self, up):
+    """What a member of a consumer with a filter has buffered when the connection is lost counts as acked."""
+    if self._spec.filter_subject and up:
+        for delivery in tuple(self._buffer):
+            _tasks.add(asyncio.ensure_future(delivery.settle(Settlement(Verdict.ACK))))
+        self._buffer.clear()
+    original(self, up)
 
 
 def _stop_asking(subscription) -> None:
