@@ -34,7 +34,7 @@ async def consumers_reset_the_stream(original, self):
 def wants_the_very_same(original, wanted, found):
     """A stream that holds more than was asked for is a conflict."""
     gaps = original(wanted, found)
-    narrow = "*" not in "".join(wanted.subjects) and ">" not in "".join(wanted.subjects)
+    narrow = wanted.max_messages is None and "*" not in "".join(wanted.subjects) and ">" not in "".join(wanted.subjects)
     return gaps or (["subjects: more"] if narrow and wanted.subjects != found.subjects else [])
 
 

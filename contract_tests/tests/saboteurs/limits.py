@@ -1,6 +1,7 @@
 """Broken ways to keep the limits of a stream."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 from pubsubkit import PublishReceipt, PubSubError, StreamFullError, TransientError
@@ -16,8 +17,15 @@ from saboteurs.saboteur import breaks
 async def deletes_what_was_terminated(original, self, settlement):
     """A message that one consumer terminated is removed from its stream."""
     await original(self, settlement)
-    if settlement.verdict is Verdict.TERM:
+    if settlement.verdict is Verdict.TERM and not settlement.reason:
         self._owner._log.stored.pop(self.key, None)
+
+
+@breaks(MemoryDriver, "stream_info", "lim.messages")
+async def tells_the_first_sequence_ever(original, self, name):
+    """The first sequence is that of the first message that was ever stored."""
+    info = await original(self, name)
+    return info and replace(info, first_sequence=min(info.first_sequence, 1))
 
 
 @breaks(Log, "configure", "lim.messages")
@@ -51,23 +59,21 @@ def discards_old_in_place_of_new(original, self, message):
     return original(self, message)
 
 
-@breaks(Log, "append", "lim.full_messages")
-def is_full_for_ever(original, self, message):
-    """A stream that was full once stays full."""
-    if self._refuse and self.last == 2 and self._max_messages == 3:
-        raise StreamFullError("the stream is full")
-    return original(self, message)
+@breaks(Log, "configure", "lim.full_messages")
+def is_full_for_ever(original, self, options):
+    """A stream of two messages that was full once stays full when its limit is raised."""
+    before = getattr(self, "_max_messages", None)
+    original(self, options)
+    if before == 2 and self._refuse:
+        self._max_messages = 2
 
 
 @breaks(Log, "append", "lim.full_bytes")
 def does_not_refuse_by_bytes(original, self, message):
     """A stream that is to discard new messages goes over max_bytes."""
-    before = self._max_bytes
-    self._max_bytes = math.inf
-    try:
-        return original(self, message)
-    finally:
-        self._max_bytes = before if not self._refuse else math.inf
+    if self._refuse:
+        self._max_bytes = math.inf
+    return original(self, message)
 
 
 @breaks(MemoryDriver, "send", "lim.full_batch")

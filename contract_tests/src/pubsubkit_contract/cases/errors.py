@@ -45,7 +45,7 @@ class ErrorCases(Cases):
         subject, missing = kit.subject("x"), f"{kit.stream}-missing"
         table: list[tuple[type[PubSubError], str, Callable[[], Any]]] = [
             (InvalidArgumentError, "a b", lambda: publisher.publish("a b", b"")),
-            (InvalidArgumentError, "bytes", lambda: publisher.publish(subject, b"m" * (kit.backend.max_payload + 1))),
+            (InvalidArgumentError, "bytes", lambda: publisher.publish(subject, b"m" * 2 * kit.backend.max_payload)),
             (InvalidArgumentError, "a.b", lambda: kit.backend.stream_info("a.b")),
             (NotFoundError, "elsewhere.x", lambda: publisher.publish("elsewhere.x", b"")),
             (NotFoundError, missing, lambda: kit.backend.stream_info(missing)),
