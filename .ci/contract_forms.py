@@ -119,10 +119,12 @@ def a_foreign_harness(folder: Path) -> None:
 
 @form("alone")
 def a_foreign_url_without_entry_points_of_plugins(folder: Path) -> None:
-    for name in ("pubsubkit_contract.plugin", "pubsubkit_contract"):
-        command = ("pytest", "-p", name, "--pubsubkit-contract=shelf://x")
-        conforms(run(folder, *command, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"), "shelf")
-    conforms(run(folder, *command), "shelf")
+    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    asked = ("-p", "pubsubkit_contract.plugin", "--pubsubkit-contract=shelf://x")
+    conforms(run(folder, "pytest", *asked, **alone), "shelf")
+    asked = ("-p", "pubsubkit_contract", "--pubsubkit-contract=shelf://x", "--pubsubkit-only=core")
+    for environment in (alone, {}):
+        assert "shelf: only a part of pubsubkit contract" in run(folder, "pytest", *asked, **environment)
 
 
 @form("alone")
@@ -134,7 +136,7 @@ def a_claim_that_is_not_kept(folder: Path) -> None:
 
 @form("alone")
 def a_message_that_is_lost(folder: Path) -> None:
-    command = ("pytest", "--pubsubkit-contract=forgetful://x", "--pubsubkit-time-scale=0.1")
+    command = ("pytest", "--pubsubkit-contract=forgetful://x", "--pubsubkit-time-scale=0.05")
     breaks(run(folder, *command, "--pubsubkit-report=r.json", code=1), "forgetful")
     failed = {case["id"] for case in target(folder)["cases"] if case["outcome"] == "fail"}
     assert "nak.repeat" in failed
@@ -142,8 +144,8 @@ def a_message_that_is_lost(folder: Path) -> None:
 
 @form("alone")
 def two_at_once(folder: Path) -> None:
-    output = run(folder, "pytest", SHELF, "--pubsubkit-contract=lying://x", "--pubsubkit-time-scale=0.1", code=1)
-    assert "shelf conforms to pubsubkit contract" in output
+    output = run(folder, "pytest", SHELF, "--pubsubkit-contract=lying://x", "--pubsubkit-only=core,term", code=1)
+    assert "shelf: only a part of pubsubkit contract" in output
     breaks(output, "lying")
 
 
@@ -160,7 +162,7 @@ def the_command(folder: Path) -> None:
     assert target(folder)["verdict"] == "conformant"
     for name in ("r.html", "r.md"):
         assert "memory conforms to pubsubkit contract" in (folder / name).read_text(encoding="utf-8"), name
-    breaks(run(folder, "pubsubkit", "contract", "lying://x", "--time-scale", "0.1", code=1), "lying")
+    breaks(run(folder, "pubsubkit", "contract", "lying://x", "--only", "term", code=1), "lying")
     assert "no backend for scheme" in run(folder, "pubsubkit", "contract", "nosuch://", code=2)
 
 
@@ -168,15 +170,17 @@ def the_command(folder: Path) -> None:
 def a_run_that_is_not_ours(folder: Path) -> None:
     (folder / "test_foreign.py").write_text(FOREIGN)
     assert "1 passed" in run(folder, "pytest")
-    listed = ("pytest", "--fixtures", "--no-header", "-q")
-    assert run(folder, *listed) == run(folder, *listed, "-p", "no:pubsubkit_contract")
+    fixtures = run(folder, "pytest", "--fixtures", "-q", "--no-header")
+    without = run(folder, "pytest", "--fixtures", "-q", "--no-header", "-p", "no:pubsubkit_contract")
+    assert fixtures.splitlines()[:-1] == without.splitlines()[:-1], "all but the time it took"
+    assert "cache" in fixtures
 
 
 @form("beside-plugins")
 def spread_over_processes(folder: Path) -> None:
     conforms(run(folder, "pytest", "-n", "2", SHELF, "--pubsubkit-report=r.json"), "shelf")
     assert target(folder)["verdict"] == "conformant"
-    output = run(folder, "pytest", "-n", "2", "--pubsubkit-contract=lying://x", "--pubsubkit-time-scale=0.1", code=1)
+    output = run(folder, "pytest", "-n", "2", "--pubsubkit-contract=lying://x", "--pubsubkit-only=core,term", code=1)
     breaks(output, "lying")
 
 
