@@ -20,7 +20,8 @@ async def moves_nothing(original, self, delivery, settlement):
 @breaks(DeadLetters, "settle", "dlq.moved")
 async def moves_and_keeps(original, self, delivery, settlement):
     """A message that was moved is not terminated, and comes again."""
-    if settlement.verdict is not Verdict.NAK or delivery.metadata.num_delivered != 2 or delivery.data != b"poison":
+    last = settlement.verdict is Verdict.NAK and delivery.metadata.num_delivered == self._most == 2
+    if not last or delivery.data != b"poison":
         await original(self, delivery, settlement)
         return
     copy = self._copy(delivery, "max_deliver reached")

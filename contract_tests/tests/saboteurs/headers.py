@@ -63,10 +63,12 @@ async def keeps_headers_of_the_message_before(original, self, messages, timeout)
 
 @breaks(MemoryDriver, "send", "hdr.empty_payload")
 async def empties_have_no_headers(original, self, messages, timeout):
-    """The headers of an empty message are lost."""
-    return await _resent(
-        original, self, messages, timeout, lambda each: each if each.data else each._replace(headers=None)
-    )
+    """The only header of an empty message is lost."""
+
+    def change(message):
+        return message if message.data or len(message.headers or ()) != 1 else message._replace(headers=None)
+
+    return await _resent(original, self, messages, timeout, change)
 
 
 @breaks(portable_publisher, "check_headers", "hdr.exact_or_refused")

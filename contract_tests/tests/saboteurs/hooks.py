@@ -1,6 +1,6 @@
 """Broken ways to call plugins and to be disturbed by them."""
 
-from pubsubkit import InvalidArgumentError, hooks, subscription
+from pubsubkit import ClosedError, InvalidArgumentError, hooks, subscription
 from pubsubkit import backend as portable_backend
 from pubsubkit.backend import Backend
 from pubsubkit.driver import ConnectionState, Verdict
@@ -111,7 +111,7 @@ def plugins_hear_of_all_connections(original, plugins):
     given = tuple(plugins)
     before = [plugin for plugin in _everybody if type(plugin).__name__ == "Recorder"][-1:]
     _everybody.extend(given)
-    return original((*before, *given) if given else ())
+    return original((*before, *given) if len(given) == 1 else given)
 
 
 @breaks(subscription, "report_received", "hook.received_settled")
@@ -173,7 +173,10 @@ def plugins_decide(original, self, subject, headers):
 @breaks(hooks, "_merge_headers", "hook.before_send_protected")
 def the_first_plugin_decides(original, implementations, **values):
     """Of two plugins the first one decides about a header."""
-    return original(tuple(reversed(implementations)), **values)
+    added = {}
+    for implementation in implementations:
+        added = {**original((implementation,), **values), **added}
+    return added
 
 
 @breaks(Backend, "_on_state", "hook.connection_changed")
@@ -183,6 +186,12 @@ def tells_each_state_again(original, self, state, error):
         original(self, state, error)
         self._state = None
     original(self, state, error)
+
+
+@breaks(Backend, "_on_state", "hook.connection_changed")
+def takes_closing_for_a_failure(original, self, state, error):
+    """That a connection was closed is told with an error."""
+    original(self, state, ClosedError("closed") if state is ConnectionState.CLOSED else error)
 
 
 @breaks(Backend, "_on_state", "hook.connection_changed")

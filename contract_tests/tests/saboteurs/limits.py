@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from pubsubkit import PublishReceipt, PubSubError, StreamFullError, TransientError
-from pubsubkit.driver import Verdict
+from pubsubkit.driver import Capability, Verdict
 from pubsubkit_memory.consumer import Consumer
 from pubsubkit_memory.delivery import MemoryDelivery
 from pubsubkit_memory.driver import MemoryDriver
@@ -13,7 +13,7 @@ from pubsubkit_memory.log import Log
 from saboteurs.saboteur import breaks
 
 
-@breaks(MemoryDelivery, "settle", "lim.retention")
+@breaks(MemoryDelivery, "settle", "lim.retention", withheld={Capability.NAK})
 async def deletes_what_was_terminated(original, self, settlement):
     """A message that one consumer terminated is removed from its stream."""
     await original(self, settlement)

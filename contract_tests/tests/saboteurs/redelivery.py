@@ -9,6 +9,7 @@ from pubsubkit.connection import Connection
 from pubsubkit.driver import Capability
 from pubsubkit_memory.consumer import Consumer
 from pubsubkit_memory.delivery import MemoryDelivery
+from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_memory.subscription import MemorySubscription
 from saboteurs.saboteur import breaks
 
@@ -55,14 +56,14 @@ def leases_from_the_time_of_storing(original, self, message, count):
     return delivery
 
 
-@breaks(MemoryDelivery, "metadata", "redel.repeat")
+@breaks(MemoryDelivery, "metadata", "redel.repeat", withheld={Capability.HISTORY})
 def stores_late_redeliveries_anew(original, self):
     """From the fourth delivery on a message comes back as a new one, with a number of its own."""
     found = original(self)
     return found._replace(sequence=found.sequence + 1000) if found.num_delivered > 3 else found
 
 
-@breaks(Consumer, "_expire_leases", "redel.all")
+@breaks(Consumer, "_expire_leases", "redel.all", withheld={Capability.HISTORY})
 def redelivers_fifty_at_most(original, self):
     """Leases are kept of the first fifty messages only; the others do not come back."""
     original(self)
@@ -70,7 +71,7 @@ def redelivers_fifty_at_most(original, self):
         del self._ready[sequence]
 
 
-@breaks(Consumer, "_expire_leases", "redel.backlog_unaffected")
+@breaks(Consumer, "_expire_leases", "redel.backlog_unaffected", withheld={Capability.NAK})
 def loses_the_next_one(original, self):
     """When a lease runs out the message that would have been delivered next is skipped."""
     leased = len(self._leases)
@@ -79,7 +80,7 @@ def loses_the_next_one(original, self):
         self._pending.popleft()
 
 
-@breaks(Consumer, "_expire_leases", "redel.backlog_unaffected")
+@breaks(Consumer, "_expire_leases", "redel.backlog_unaffected", withheld={Capability.NAK})
 def begins_again_from_what_was_left(original, self):
     """When a lease runs out everything that follows is delivered once more, acked or not."""
     before = set(self._ready)
@@ -89,7 +90,7 @@ def begins_again_from_what_was_left(original, self):
         self._pending.extendleft(reversed(range(min(again) + 1, self._position + 1)))
 
 
-@breaks(MemorySubscription, "receive", "redel.other_member")
+@breaks(MemorySubscription, "receive", "redel.other_member", withheld={Capability.HISTORY})
 async def redelivers_to_the_same_member(original, self):
     """A message comes back only to the member that had it, also when that one asks for nothing."""
     seen = self.__dict__.setdefault("seen", set())
@@ -110,7 +111,7 @@ def never_counts(original, self, message, count):
     return original(self, message, 1)
 
 
-@breaks(Consumer, "_expire_leases", "redel.counts")
+@breaks(Consumer, "_expire_leases", "redel.counts", withheld={Capability.HISTORY})
 def counts_to_three(original, self):
     """A lease that runs out is not counted from the third delivery on."""
     original(self)
@@ -122,7 +123,7 @@ def counts_to_three(original, self):
 _highest: Counter[tuple[str, str]] = Counter()
 
 
-@breaks(MemorySubscription, "receive", "redel.count_fresh")
+@breaks(MemorySubscription, "receive", "redel.count_fresh", withheld={Capability.HISTORY, Capability.TERM})
 async def counts_for_all_messages(original, self):
     """The count of a delivery is the highest that any message of the consumer has reached."""
     delivery, spec = await original(self), self._consumer.spec
@@ -133,15 +134,21 @@ async def counts_for_all_messages(original, self):
     return delivery
 
 
-@breaks(MemorySubscription, "receive", "redel.count_kept")
-async def begins_to_count_anew(original, self):
-    """Of the deliveries to other members a member counts one at the most."""
-    delivery = await original(self)
-    if delivery is not None:
-        counts = self.__dict__.setdefault("counts", Counter())
-        counts[delivery.key] += 1
-        delivery.num_delivered = min(delivery.num_delivered, counts[delivery.key] + 1)
-    return delivery
+@breaks(MemoryDriver, "subscribe", "redel.count_kept", withheld={Capability.HISTORY})
+async def counts_for_each_connection(original, self, spec, buffer):
+    """Deliveries are counted by the connection, not by the broker."""
+    member = await original(self, spec, buffer)
+    counts, receive = self.__dict__.setdefault("counts", Counter()), member.receive
+
+    async def counting():
+        delivery = await receive()
+        if delivery is not None:
+            counts[spec.stream, spec.name, delivery.key] += 1
+            delivery.num_delivered = counts[spec.stream, spec.name, delivery.key]
+        return delivery
+
+    member.receive = counting
+    return member
 
 
 _deliveries: Counter[tuple[str, int]] = Counter()
