@@ -43,6 +43,8 @@ class Kit:
     def __init__(self, harness: Harness, *, timing: Timing | None = None, seed: str = "") -> None:
         self.harness = harness
         self.timing = timing or Timing(short=harness.shortest_ack_wait)
+        self.seed = seed
+        """What random histories are made from: the seed of the run and the id of the case."""
         self.random = random.Random(seed)  # noqa: S311 - for histories that can be replayed
         self.evidence = Evidence()
         self.stream = f"c{secrets.token_hex(6)}"

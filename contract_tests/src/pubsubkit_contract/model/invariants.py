@@ -84,7 +84,7 @@ def settled_stays(record: Record) -> Iterator[str]:
         if isinstance(event, Delivered):
             place = event.consumer, event.sequence
             if place in done and (record.calm or index >= record.read_at):
-                yield f"{event.consumer} got {event.data!r} again (delivery {event.count}) after it was settled"
+                yield f"{event.consumer} got {event.data!r} again (delivery {event.num}) after it was settled"
             latest[place] = event
         elif isinstance(event, Settled) and event.verdict in _FINAL and event.sure:
             place = event.delivery.consumer, event.delivery.sequence
@@ -98,10 +98,10 @@ def counts_increase(record: Record) -> Iterator[str]:
     for event in record.events:
         if isinstance(event, Delivered) and record.counts:
             before = counts[event.consumer, event.sequence]
-            wrong = event.count <= max(before, default=0) if record.calm else event.count in before
-            if wrong or event.count < 1:
-                yield f"{event.consumer} got {event.data!r} as delivery {event.count} after deliveries {before}"
-            before.append(event.count)
+            wrong = event.num <= max(before, default=0) if record.calm else event.num in before
+            if wrong or event.num < 1:
+                yield f"{event.consumer} got {event.data!r} as delivery {event.num} after deliveries {before}"
+            before.append(event.num)
 
 
 def publishing_in_order(record: Record) -> Iterator[str]:
@@ -118,7 +118,7 @@ def first_in_order(record: Record) -> Iterator[str]:
     """First deliveries to one member are in the order in which each publisher's messages are stored."""
     last: dict[tuple[str, bytes], int] = {}
     for event in record.events:
-        if isinstance(event, Delivered) and event.count == 1 and record.ordered and record.counts:
+        if isinstance(event, Delivered) and event.num == 1 and record.ordered and record.counts:
             place = event.member, event.data.partition(b"/")[0]
             if event.sequence < last.get(place, 0):
                 yield f"{event.member} got {event.data!r} ({event.sequence}) after {last[place]} of the same publisher"

@@ -28,7 +28,7 @@ class Delivered(NamedTuple):
     """A name that no later opening of the member has."""
     subject: str
     data: bytes
-    count: int
+    num: int
     sequence: int
     at: float
     """When, in seconds of a clock that does not jump."""
