@@ -99,9 +99,9 @@ _consumers = []
 
 @breaks(PullSubscription, "receive", "bp.no_greedy_prefetch", backend="nats")
 async def asks_before_it_needs(original, self):
-    """When a message is handed out the next ones are asked for already."""
+    """When the last but nine of a backlog is handed out the next message is asked for already."""
     delivery = await original(self)
-    if delivery is not None and not self._closing and self._asked + len(self._buffer) <= self._size // 2:
+    if delivery is not None and not self._closing and not self._asked and delivery._fields()[6] == "9":
         task = asyncio.ensure_future(self._ask())
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
@@ -115,8 +115,11 @@ async def buffers_three_times_as_much(original, self, spec, buffer):
 
 
 @breaks(PullSubscription, "_keep_leases", "bp.buffer_kept", backend="nats")
-async def lets_the_buffer_lapse(original, self):
-    """The ack_wait of messages in the local buffer runs out."""
+async def prolongs_once(original, self):
+    """The ack_wait of messages in the local buffer is prolonged once, and then runs out."""
+    if not self.__dict__.get("prolonged"):
+        self.prolonged = True
+        await original(self)
 
 
 @breaks(Publisher, "publish", "con.publishers")
@@ -158,11 +161,16 @@ async def wakes_the_last_only(original, self, *, first):
 
 
 @breaks(Subscription, "settle", "con.verdicts")
-async def has_one_verdict_at_a_time(original, self, message, settlement):
-    """A subscription keeps the message that is being settled in itself: verdicts at the same time overwrite it."""
-    self.settling = message
-    await asyncio.sleep(0)
-    await original(self, self.settling, settlement)
+async def takes_thirty_at_a_time(original, self, message, settlement):
+    """Of verdicts that are given at the same time those after the thirtieth are lost."""
+    full = self._ledger.under_way >= 30
+    self._ledger.under_way += 1
+    try:
+        await asyncio.sleep(0)
+    finally:
+        self._ledger.end()
+    if not full:
+        await original(self, message, settlement)
 
 
 @breaks(Subscription, "_open", "con.first_use")
@@ -201,8 +209,10 @@ async def forgets_who_joined_meanwhile(original, self, spec, buffer):
 async def drops_verdicts_at_close(original, self, message, settlement):
     """A verdict that is on its way when the subscription is closed by another task is lost."""
     self._ledger.under_way += 1
-    await asyncio.sleep(0)
-    self._ledger.end()
+    try:
+        await asyncio.sleep(0)
+    finally:
+        self._ledger.end()
     if not self.closed:
         await original(self, message, settlement)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from dataclasses import replace
 
 from pubsubkit import ClosedError
@@ -154,10 +155,10 @@ async def leaves_its_socket(original, self):
 
 
 @breaks(MemoryDriver, "aclose", "shut.no_leaks")
-async def leaves_a_file(original, self):
-    """Every connection leaves a file open."""
+async def leaves_a_pipe(original, self):
+    """Every connection leaves a pipe open."""
     await original(self)
-    _kept.append(open("/dev/null" if not _kept else __file__))  # noqa: ASYNC230, SIM115, PTH123
+    _kept.append(os.pipe())
 
 
 @breaks(Backend, "health", "shut.health")
