@@ -184,11 +184,6 @@ def spread_over_processes(folder: Path) -> None:
     breaks(output, "lying")
 
 
-@form("beside-plugins")
-def asyncio_plugin_in_its_default_mode(folder: Path) -> None:
-    conforms(run(folder, "pytest", SHELF), "shelf")
-
-
 def beside(folder: Path, name: str, source: str, *options: str) -> None:
     (folder / "test_shelf.py").write_text(SUBCLASS)
     (folder / name).write_text(source)
