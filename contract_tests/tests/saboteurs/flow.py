@@ -64,9 +64,9 @@ def puts_aside_what_ran_out(original, self):
 
 @breaks(MemorySubscription, "aclose", "bp.close_frees_place")
 async def takes_its_places_with_it(original, self, held):
-    """What a member held when it was closed counts toward max_in_flight for ever."""
+    """Of several messages that a member held when it was closed only one gives its place in max_in_flight back."""
     await original(self, held)
-    self._consumer._max_in_flight -= len(held)
+    self._consumer._max_in_flight -= max(0, len(held) - 1)
 
 
 @breaks(MemoryDriver, "send", "bp.publisher_free")
@@ -102,7 +102,7 @@ async def asks_before_it_needs(original, self):
     """When the last but nine of a backlog is handed out the next message is asked for already."""
     delivery = await original(self)
     if delivery is not None and not self._closing and not self._asked and delivery._fields()[6] == "9":
-        task = asyncio.ensure_future(self._ask())
+        task = asyncio.ensure_future(_ask_once(self))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
     return delivery
@@ -215,6 +215,11 @@ async def drops_verdicts_at_close(original, self, message, settlement):
         self._ledger.end()
     if not self.closed:
         await original(self, message, settlement)
+
+
+async def _ask_once(subscription):
+    if not subscription._asked and not subscription._buffer and not subscription._closing:
+        await subscription._ask()
 
 
 def _ready_again(consumer, sequence, count):
