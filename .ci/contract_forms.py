@@ -122,8 +122,8 @@ def a_foreign_url_without_entry_points_of_plugins(folder: Path) -> None:
     alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     asked = ("-p", "pubsubkit_contract.plugin", "--pubsubkit-contract=shelf://x")
     conforms(run(folder, "pytest", *asked, **alone), "shelf")
-    asked = ("-p", "pubsubkit_contract", "--pubsubkit-contract=shelf://x", "--pubsubkit-only=core")
     for environment in (alone, {}):
+        asked = ("-p", "pubsubkit_contract.plugin", "--pubsubkit-contract=shelf://x", "--pubsubkit-only=core")
         assert "shelf: only a part of pubsubkit contract" in run(folder, "pytest", *asked, **environment)
 
 
@@ -171,7 +171,7 @@ def a_run_that_is_not_ours(folder: Path) -> None:
     (folder / "test_foreign.py").write_text(FOREIGN)
     assert "1 passed" in run(folder, "pytest")
     fixtures = run(folder, "pytest", "--fixtures", "-q", "--no-header")
-    without = run(folder, "pytest", "--fixtures", "-q", "--no-header", "-p", "no:pubsubkit_contract")
+    without = run(folder, "pytest", "--fixtures", "-q", "--no-header", "-p", "no:pubsubkit_contract.plugin")
     assert fixtures.splitlines()[:-1] == without.splitlines()[:-1], "all but the time it took"
     assert "cache" in fixtures
 

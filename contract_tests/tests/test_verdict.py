@@ -2,9 +2,19 @@
 
 import pytest
 
+from pubsubkit.driver import Capability
+from pubsubkit_contract import verdict
 from pubsubkit_contract.outcome import Level, Outcome, Verdict
+from pubsubkit_contract.proofs import PROOFS
 from pubsubkit_contract.report.model import CaseRecord
+from pubsubkit_contract.suite import ContractSuite, cases_of
 from pubsubkit_contract.verdict import Judgement, judge
+
+
+@pytest.fixture(autouse=True)
+def proofs(monkeypatch: pytest.MonkeyPatch):
+    """Two capabilities, each shown by a case of its own."""
+    monkeypatch.setattr(verdict, "PROOFS", {"a": ("g.a",), "b": ("g.b",)})
 
 
 def record(name: str, outcome: Outcome, *needs: str, level: Level = Level.MUST, reason: str = "") -> CaseRecord:
@@ -80,3 +90,18 @@ def test_many_failures_are_told_shortly():
     assert "it breaks g.0, g.1, " in judged(GOOD, *same).summary, "where something works the cases tell more"
     other = [record(f"g.{number}", Outcome.FAIL, reason=str(number)) for number in range(40)]
     assert "g.11 and 28 more" in judged(*other).summary
+
+
+def test_needing_is_no_proof():
+    """A case that needs a capability on the way and passes does not prove it: only those that are about it do."""
+    found = judged(GOOD, record("g.c", Outcome.PASS, "a", "b"), declared="a b")
+    assert (found.verdict, found.unproved) == (Verdict.NOT_CONFORMANT, ("b",))
+
+
+def test_every_capability_has_its_proof():
+    """Each capability is proved by cases that exist and need it."""
+    cases = cases_of(ContractSuite)
+    assert PROOFS.keys() == set(Capability)
+    for capability, ids in PROOFS.items():
+        assert ids
+        assert all(capability in cases[case_id].needs for case_id in ids), capability

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pubsubkit_contract.case import CONTRACT_VERSION
 from pubsubkit_contract.outcome import Level, Outcome, Verdict
+from pubsubkit_contract.proofs import PROOFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ class Judgement:
     summary: str
     """One line."""
     proved: tuple[str, ...]
-    """Claimed capabilities of which a case passed and none failed."""
+    """Claimed capabilities that a case has shown (:data:`PROOFS`), and of which no case failed."""
     unproved: tuple[str, ...]
     """Claimed capabilities of which that cannot be said."""
 
@@ -45,8 +46,8 @@ def judge(
     """
     claimed = sorted(set(declared) - set(withheld))
     broken = {need for case in cases if case.outcome is Outcome.FAIL for need in case.needs}
-    shown = {need for case in cases if case.outcome is Outcome.PASS for need in case.needs}
-    proved = tuple(each for each in claimed if each in shown - broken)
+    passed = {case.id for case in cases if case.outcome is Outcome.PASS}
+    proved = tuple(each for each in claimed if each not in broken and not passed.isdisjoint(PROOFS.get(each, ())))
     unproved = tuple(each for each in claimed if each not in proved)
     verdict, why = _verdict(cases, unproved, complete=complete)
     text = {

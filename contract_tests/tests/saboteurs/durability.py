@@ -7,6 +7,7 @@ from pubsubkit.connection import Phase
 from pubsubkit.consumer import Consumer as PortableConsumer
 from pubsubkit.driver import Capability
 from pubsubkit.subscription import Subscription
+from pubsubkit_memory.consumer import Consumer
 from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_memory.subscription import MemorySubscription
 from pubsubkit_nats.manager import StreamManager
@@ -198,3 +199,21 @@ def _undo_last(consumer):
     last = consumer._position
     if last and not any(last in place for place in (consumer._leases, consumer._ready, consumer._delayed)):
         consumer._ready[last] = 1
+
+
+@breaks(Consumer, "finish", "dur.acks_singly", withheld={Capability.ACK_WAIT})
+def settles_all_before_it_too(original, self, sequence):
+    """An ack settles all earlier messages, on a backend that never redelivers without being asked."""
+    for earlier in [each for each in self._leases if each < sequence]:
+        original(self, earlier)
+    original(self, sequence)
+
+
+@breaks(Consumer, "_expire_leases", "dur.held_long", withheld={Capability.ACK_WAIT})
+def forgets_the_lapsed(original, self):
+    """A message that was held for longer than ack_wait is forgotten, on a backend that does not promise ack_wait."""
+    now = self._timers.now()
+    for sequence, delivery in tuple(self._leases.items()):
+        if delivery.leased_at + self._ack_wait <= now:
+            del self._leases[sequence]
+    original(self)

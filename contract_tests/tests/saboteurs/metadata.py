@@ -66,7 +66,7 @@ def tells_the_time_of_the_first_delivery(original, self, message, count):
     return original(self, message, count)
 
 
-@breaks(Consumer, "_lease", "meta.stable")
+@breaks(Consumer, "_lease", "meta.timestamp_stable")
 def tells_the_time_of_the_redelivery(original, self, message, count):
     """A redelivery has its own time."""
     if count > 1:
@@ -74,7 +74,7 @@ def tells_the_time_of_the_redelivery(original, self, message, count):
     return original(self, message, count)
 
 
-@breaks(MemoryDelivery, "metadata", "meta.stable")
+@breaks(MemoryDelivery, "metadata", "meta.timestamp_stable")
 def forgets_the_id_of_redeliveries(original, self):
     """A redelivery has no message id."""
     found = original(self)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Capability
 from pubsubkit_contract.case import CONTRACT_VERSION
+from pubsubkit_contract.proofs import PROOFS
 from pubsubkit_contract.report.model import GROUPS
 from pubsubkit_contract.suite import ContractSuite, cases_of
 from saboteurs.trial import load_all
@@ -45,9 +46,9 @@ def render() -> str:
 
 
 def _capabilities(cases: Iterable[Case]) -> str:
-    rows = ["## Capabilities\n", "| capability | proved by | refused honestly, shown by |", "|---|---|---|"]
+    rows = ["## Capabilities\n", "| capability | proved by one of | refused honestly, shown by |", "|---|---|---|"]
     for each in sorted(Capability):
-        proved = ", ".join(f"[{case.id}](#{_anchor(case.id)})" for case in cases if each in case.needs)
+        proved = ", ".join(f"[{case_id}](#{_anchor(case_id)})" for case_id in PROOFS[each])
         refused = ", ".join(f"[{case.id}](#{_anchor(case.id)})" for case in cases if each in case.absent) or "-"
         rows.append(f"| `{each}` | {proved} | {refused} |")
     return "\n".join(rows) + "\n"

@@ -1,8 +1,8 @@
 """Tries saboteurs: which cases catch which.
 
-``python -m saboteurs.trial`` (with this folder's parent on ``PYTHONPATH``) tries all of them, or those whose names begin
-with its arguments, on all cases, in about an hour, and writes ``matrix.json`` beside this file.  The tests try each
-on the cases that it names.
+``python -m saboteurs.trial``, with the folder above on ``PYTHONPATH``, tries all of them, or those whose names begin
+with its arguments, on all cases, and writes ``matrix.json`` beside this file; all of them take about an hour.  The
+tests try each on the cases that it names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import pkgutil
 import sys
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,8 +75,8 @@ def main() -> None:
     rows: dict[str, list[str]] = json.loads(MATRIX.read_text(encoding="utf-8")) if MATRIX.exists() else {}
     context = multiprocessing.get_context("spawn")
     workers = int(os.environ.get("WORKERS", 2 * (os.cpu_count() or 1)))
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=4) as pool:
-        for number, (name, failed, seconds) in enumerate(pool.map(_row, names), 1):
+    with context.Pool(workers, maxtasksperchild=4) as pool:
+        for number, (name, failed, seconds) in enumerate(pool.imap_unordered(_row, names), 1):
             missed = sorted(set(known[name].caught_by) - set(failed))
             sys.stderr.write(
                 f"{number}/{len(names)} {name} {seconds:.0f} s, caught by {len(failed)}, missed by {missed}\n"

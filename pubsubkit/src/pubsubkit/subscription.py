@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, final
@@ -121,6 +122,7 @@ class Subscription(Closing):
 
         May be called again, also concurrently; :meth:`aclose` ends the wait at once.  Cancelling it leaves the
         iteration ended and verdicts possible until the next call of either.  Before it is entered it is just closed.
+        On a backend without nak, which can give back only as it closes, the iteration goes on until then.
 
         :param timeout: seconds to wait for verdicts.  Closing takes its own time: a broker that is gone or silent is
             not waited for longer than some seconds, and is a warning in the log.
@@ -129,10 +131,11 @@ class Subscription(Closing):
         check_wait("timeout", timeout)
         until = time.monotonic() + timeout
         if self._inner is not None and not self.closed:
-            if self._stopping is None:
-                stop = self._bounded(partial(self._inner.aclose, ()), "stopped")
-                self._stopping = asyncio.ensure_future(stop)
-            await asyncio.wait([self._stopping])
+            if Capability.NAK in self._connection.driver.capabilities:
+                if self._stopping is None:
+                    stop = self._bounded(partial(self._inner.aclose, ()), "stopped")
+                    self._stopping = asyncio.ensure_future(stop)
+                await asyncio.wait([self._stopping])
             await self._ledger.settled(until)
         await self.aclose()
 
@@ -182,7 +185,8 @@ class Subscription(Closing):
             if self._inner is None:
                 self._consumer.check_open()
                 self._spec = await self._consumer.provision()
-                self._ledger.ack_wait = self._spec.ack_wait
+                leases = Capability.ACK_WAIT in self._connection.driver.capabilities
+                self._ledger.ack_wait = self._spec.ack_wait if leases else math.inf
                 try:
                     self._inner = await self._join(self._spec)
                 except BaseException:
@@ -237,11 +241,9 @@ class Subscription(Closing):
 
     async def _give_back(self) -> None:
         """After a drain the driver's part is closed already; the answer to its ping comes behind all verdicts."""
-        driver, held = self._connection.driver, self._ledger.seal()
-        if Capability.NAK in driver.capabilities:
-            for message in held:
-                await message.delivery.settle(_GIVE_BACK)
-        await driver.ping()
+        for message in self._ledger.seal():
+            await message.delivery.settle(_GIVE_BACK)
+        await self._connection.driver.ping()
 
     async def _remove_ephemeral(self) -> None:
         spec, self._spec = self._spec, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,34 @@ class ClosingCases(Cases):
         again = payloads(await kit.read(await kit.subscription(ack_wait=wait), 3))
         assert sorted(again) == [b"1", b"2", b"held"]
         assert not await held.ack()
+
+    @case(
+        "dur.acks_singly",
+        why="Handlers run side by side: an ack speaks for one message, not for all before it.",
+        needs={Capability.DURABLE},
+    )
+    async def test_dur_acks_singly(self, kit: Kit) -> None:
+        """Of three messages the second is acked before closing: exactly the other two come when it is opened again."""
+        member = await kit.feed(b"1", b"2", b"3", ack_wait=kit.short)
+        messages = {message.data: message for message in await kit.read(member, 3, ack=False)}
+        assert await messages[b"2"].ack()
+        await member.aclose()
+        assert sorted(payloads(await kit.read(await kit.subscription(ack_wait=kit.short), 2))) == [b"1", b"3"]
+
+    @case(
+        "dur.held_long",
+        why="Closing must give back what is held, however long it was held.",
+        needs={Capability.DURABLE},
+    )
+    async def test_dur_held_long(self, kit: Kit) -> None:
+        """What was held longer than ack_wait when its subscription is closed, or drained, comes to the next one."""
+        member = await kit.feed(b"held", ack_wait=kit.short)
+        for end in ("aclose", "drain"):
+            assert (await kit.receive(member)).data == b"held"
+            await asyncio.sleep(kit.short * 1.5)
+            await (member.aclose() if end == "aclose" else member.drain(0.1))
+            member = await kit.subscription(ack_wait=kit.short)
+        assert (await kit.receive(member)).data == b"held"
 
     @case(
         "dur.unacked_counted",

@@ -11,6 +11,7 @@ from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
 from pubsubkit_contract.cases.restarting import RESTART, reopened, restart
 from pubsubkit_contract.kit import payloads
+from pubsubkit_contract.outcome import Level
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -77,6 +78,7 @@ class CrashCases(Cases):
         why="Who can live with the loss must at least not hang because of it.",
         absent={Capability.SURVIVES_RESTART},
         knobs=RESTART,
+        level=Level.SHOULD,
     )
     async def test_rst_not_promised(self, kit: Kit) -> None:
         """After a restart that loses everything what is open works or raises one of our errors; all can begin anew."""

@@ -92,11 +92,11 @@ class MetadataCases(Cases):
         assert (times[b"2"] - times[b"1"]).total_seconds() >= kit.short * 0.9
 
     @case(
-        "meta.stable",
+        "meta.timestamp_stable",
         why="An idempotent handler knows a redelivery by what stays the same.",
         needs={Capability.NAK},
     )
-    async def test_meta_stable(self, kit: Kit) -> None:
+    async def test_meta_timestamp_stable(self, kit: Kit) -> None:
         """Time, sequence, subject, stream, consumer and message id are the same at every delivery."""
         subscription = await kit.subscription()
         unique = "one" if Capability.DEDUPLICATION in kit.backend.capabilities else None
