@@ -74,7 +74,11 @@ class DrainingCases(Cases):
         info = await kit.consumer_info()
         assert (info.num_pending, info.num_ack_pending) == (0, 0)
 
-    @case("shut.drain_ends_iteration", why="A service that takes new work while it stops never stops.")
+    @case(
+        "shut.drain_ends_iteration",
+        why="A service that takes new work while it stops never stops.",
+        needs={Capability.NAK},
+    )
     async def test_shut_drain_ends_iteration(self, kit: Kit) -> None:
         """A drain ends blocked and later iterations at once, while a handler is still at work."""
         subscription = await kit.feed(b"1", ack_wait=_LONG)
@@ -170,7 +174,11 @@ class DrainingCases(Cases):
         assert await message.ack() is False
         await kit.within(subscription.drain(_LONG), "draining again")
 
-    @case("shut.drain_cancelled", why="A stop that is cut short by a second deadline must not undo the first.")
+    @case(
+        "shut.drain_cancelled",
+        why="A stop that is cut short by a second deadline must not undo the first.",
+        needs={Capability.NAK},
+    )
     async def test_shut_drain_cancelled(self, kit: Kit) -> None:
         """A drain that is cancelled has ended the iteration; verdicts go on to count until it is drained or closed."""
         for turns in range(1, 7):
@@ -200,7 +208,7 @@ class DrainingCases(Cases):
     @case(
         "shut.drain_consumer",
         why="A service stops as a whole, and has one time for all of it.",
-        needs={Capability.FANOUT},
+        needs={Capability.NAK, Capability.FANOUT},
     )
     async def test_shut_drain_consumer(self, kit: Kit) -> None:
         """Consumer.drain drains all its subscriptions at the same time, refuses new ones at once, then closes."""
