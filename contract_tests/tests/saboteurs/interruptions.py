@@ -142,7 +142,8 @@ async def closes_when_the_broker_is_back(original, self, held):
 @breaks(PullSubscription, "aclose", "flt.close_while_silent", backend="nats")
 async def closes_when_the_broker_answers(original, self, held):
     """Closing a subscription asks an open connection for an answer until there is one."""
-    asking = self._link.up
+    asking, self._closing = self._link.up, True
+    self._arrived.set()
     await original(self, held) if not asking else None
     while asking:
         with suppress(TransientError):
