@@ -141,13 +141,9 @@ async def closes_when_the_broker_is_back(original, self, held):
 
 @breaks(PullSubscription, "aclose", "flt.close_while_silent", backend="nats")
 async def closes_when_the_broker_answers(original, self, held):
-    """Closing a subscription asks an open connection for an answer until there is one."""
-    asking, self._closing = self._link.up, True
-    self._arrived.set()
-    await original(self, held) if not asking else None
-    while asking:
-        with suppress(TransientError):
-            await self._find_consumer()
-            asking = False
-            await original(self, held)
+    """Closing a subscription over a connection that is lost meanwhile waits until there is another one."""
+    was_up = self._link.up
+    with suppress(TransientError):
+        await original(self, held)
+    while was_up and not self._link.up:
         await asyncio.sleep(0.01)

@@ -72,8 +72,10 @@ def forgets_its_filter_in_a_restart(original, self, up):
 
 @breaks(PullSubscription, "_on_change", "model.cut", backend="nats")
 def drops_its_buffer_in_a_cut(original, self, up):
-    """What a member of a consumer with a filter has buffered when the connection is lost counts as acked."""
-    if self._spec.filter_subject and up:
+    """What a member of a consumer with a filter has buffered counts as acked when its connection is cut."""
+    server = self._link.client._server_info["server_id"]
+    same = _servers.setdefault(self, server) == server
+    if self._spec.filter_subject and up and same:
         for delivery in tuple(self._buffer):
             _tasks.add(asyncio.ensure_future(delivery.settle(Settlement(Verdict.ACK))))
         self._buffer.clear()
