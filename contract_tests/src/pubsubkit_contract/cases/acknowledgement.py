@@ -126,7 +126,7 @@ class AcknowledgementCases(Cases):
     @case(
         "term.settled",
         why="What was given up must not come again, and must not be waited for, when a service starts anew.",
-        needs={Capability.NAK, Capability.TERM, Capability.DURABLE},
+        needs={Capability.ORDERING, Capability.NAK, Capability.TERM, Capability.DURABLE},
     )
     async def test_term_settled(self, kit: Kit) -> None:
         """After closing a terminated message is not in flight any more, and it does not come back when its consumer
