@@ -44,7 +44,7 @@ async def returns_one_of_several_twice(original, self, held):
         self._consumer.offer(held[1].key)
 
 
-@breaks(Consumer, "_expire_leases", "model.history")
+@breaks(Consumer, "_expire_leases", "redel.all")
 def expires_two_at_a_time(original, self):
     """When the time of three messages runs out together, the third one is lost."""
     before = set(self._ready)
