@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pubsubkit import ConsumerOptions, PublisherOptions, Storage, Subscription
 from pubsubkit.backend import Backend, connect
+from pubsubkit.redaction import redact
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -69,7 +70,7 @@ class Child:
         async with asyncio.timeout(_START_SECONDS):
             if await self.process.stdout.readline() != b"ready\n":
                 complaint = await self.process.stderr.read()
-                raise AssertionError(f"the child ended at its start: {complaint.decode()[-400:]}")
+                raise AssertionError(f"the child ended at its start: {_shown(complaint)}")
 
     async def line(self) -> str:
         """The next line that it printed; empty when it has ended.
@@ -93,8 +94,12 @@ class Child:
         assert self.process.stderr is not None
         complaint = await self._kit.within(self.process.stderr.read(), "the child")
         code = await self._kit.within(self.process.wait(), "the child")
-        self._kit.note(f"child ended with {code}" + (f": {complaint.decode()[-400:]}" if code else ""))
+        self._kit.note(f"child ended with {code}" + (f": {_shown(complaint)}" if code else ""))
         return int(code)
+
+
+def _shown(complaint: bytes) -> str:
+    return redact(complaint.decode(errors="replace")[-400:])
 
 
 def main() -> None:
