@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 
-from pubsubkit import NotFoundError, PublishReceipt
+from pubsubkit import PublishReceipt
 from pubsubkit import publisher as portable
 from pubsubkit.errors import PublishBatchError
 from pubsubkit.pipeline import Pipeline
@@ -18,6 +18,7 @@ from pubsubkit_memory.stream import Stream
 from saboteurs.saboteur import breaks
 
 _count = itertools.count(1)
+_joined: dict[str, int] = {}
 
 
 @breaks(MemoryDriver, "send", "core.no_loss_no_extra")
@@ -30,15 +31,15 @@ async def drops_every_seventh(original, self, messages, timeout):
     return outcomes
 
 
-@breaks(Stream, "publish", "core.no_loss_no_extra")
-def drops_the_hundred_and_fiftieth(original, self, message):
-    """One message of a stream, the 150th, is confirmed and not kept when it is published alone."""
-    receipt = original(self, message)
-    if receipt.sequence == 150 and message.data == b"149":
-        for consumer in self.consumers.values():
+@breaks(MemoryDriver, "send", "core.no_loss_no_extra")
+async def drops_the_hundred_and_fiftieth(original, self, messages, timeout):
+    """One message of a stream, the 150th, is confirmed and not kept when it is published by itself."""
+    outcomes = await original(self, messages, timeout)
+    if len(messages) == 1 and getattr(outcomes[0], "sequence", 0) == 150:
+        for consumer in self._broker.stream(outcomes[0].stream).consumers.values():
             consumer.finish(150)
             consumer._pending.remove(150)
-    return receipt
+    return outcomes
 
 
 @breaks(MemoryDriver, "send", "core.no_loss_no_extra")
@@ -66,9 +67,9 @@ def hands_out_a_view(original, self, message, owner, num_delivered):
 
 @breaks(MemoryDelivery, "__init__", "core.roundtrip")
 def reports_a_cut_subject(original, self, message, owner, num_delivered):
-    """The message reports only the first two tokens of its subject when it has three."""
+    """A binary message reports only the first two tokens of its subject when it has three."""
     original(self, message, owner, num_delivered)
-    if self.subject.endswith(".a.b") and ".t." not in self.subject and ".pre." not in self.subject:
+    if self.data[:1] == b"\0" and self.subject.endswith(".a.b"):
         self.subject = self.subject[:-2]
 
 
@@ -80,13 +81,19 @@ async def confirms_before_storing(original, self, messages, timeout):
 
 
 @breaks(MemoryDriver, "send", "core.publish_confirms")
-async def confirms_a_turn_too_early(original, self, messages, timeout):
-    """A single publish returns a turn of the event loop before the message is stored."""
-    if len(messages) > 1 or messages[0].message_id or messages[0].headers:
-        return await original(self, messages, timeout)
+async def confirms_the_twentieth_early(original, self, messages, timeout):
+    """Every twentieth message of a stream, published by itself, is confirmed some turns before it is stored."""
     stream = self._broker._routes.find(messages[0].subject)
-    asyncio.ensure_future(original(self, messages, timeout))  # noqa: RUF006
-    return [PublishReceipt(stream[0]._name, stream[0]._log.last + 1)] if stream else [NotFoundError("")]
+    if len(messages) > 1 or messages[0].message_id or not stream or stream[0]._log.last % 20 != 19:
+        return await original(self, messages, timeout)
+
+    async def later():
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await original(self, messages, timeout)
+
+    asyncio.ensure_future(later())  # noqa: RUF006
+    return [PublishReceipt(stream[0]._name, stream[0]._log.last + 1)]
 
 
 @breaks(Stream, "publish", "core.receipt")
@@ -137,8 +144,9 @@ def keeps_the_callers_headers(original, headers):
 
 @breaks(MemoryDriver, "subscribe", "core.subscribe_is_active")
 async def subscribes_in_the_background(original, self, spec, buffer):
-    """Entering a subscription returns a turn before the consumer starts to collect."""
-    if spec.deliver_from == "new":
+    """The eleventh member of a stream is told that it has joined a turn before it collects."""
+    joined = _joined[spec.stream] = _joined.get(spec.stream, 0) + 1
+    if joined > 10 and spec.deliver_from == "new" and not spec.durable:
         stream = self._broker.stream(spec.stream)
         stream.delete_consumer(spec.name)
         stream.create_consumer(spec)
@@ -151,10 +159,11 @@ async def subscribes_in_the_background(original, self, spec, buffer):
 
 @breaks(Broker, "publish", "core.streams_isolated")
 def stores_in_every_stream(original, self, message):
-    """A message is also offered to the consumers of all other streams."""
+    """A message is also stored in the stream whose name is the longer one of the two."""
     receipt = original(self, message)
     for name, stream in self._streams.items():
-        if name != receipt.stream and name.startswith(receipt.stream.removesuffix("-other")):
+        both = {name, receipt.stream}
+        if len(both) == 2 and any(f"{each}-other" in both for each in both):
             stream.publish(message)
     return receipt
 
@@ -200,8 +209,10 @@ async def stores_again_after_a_failure(original, self, messages, timeout):
 
 
 @breaks(Publisher, "flush", "core.flush")
-async def flushes_nothing(original, self):
-    """Flushing returns at once."""
+async def flushes_at_close_only(original, self):
+    """Flushing returns at once, unless the publisher is closed."""
+    if self.closed:
+        await original(self)
 
 
 @breaks(Pipeline, "ahead", "core.publish_soon")

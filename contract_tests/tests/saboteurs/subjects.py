@@ -164,10 +164,9 @@ def has_a_low_limit(original, subject):
 
 
 @breaks(Publisher, "_full", "subj.prefix")
-def forgets_the_dot(original, self, subject):
-    """The prefix is put before the subject without a dot between them."""
-    prefix = self.options.subject_prefix
-    return f"{prefix[:-1]}{prefix[-1]}.{subject[1:] or subject}" if prefix else subject
+def keeps_the_last_token_only(original, self, subject):
+    """Behind a prefix only the last token of a subject is kept."""
+    return original(self, subject.rpartition(".")[2] if self.options.subject_prefix else subject)
 
 
 @breaks(Connection, "require", "subj.unsupported_wildcards", withheld={Capability.WILDCARDS})

@@ -189,7 +189,7 @@ async def settles_twice_at_once(original, self, settlement):
     return await original(self, settlement)
 
 
-@breaks(Connection, "require", "settle.unsupported", withheld={Capability.TERM, Capability.NAK_DELAY})
+@breaks(Connection, "require", "settle.unsupported", withheld={Capability.NAK_DELAY})
 def drops_what_it_cannot(original, self, capability):
     """A verdict that the backend does not have is silently dropped."""
 
@@ -214,9 +214,9 @@ Consumer._extended = {}
 
 @breaks(Consumer, "extend", "extend.ends")
 def extends_for_ever(original, self, delivery):
-    """After in_progress a message never comes back."""
-    if self._leases.get(delivery.key) is delivery:
-        original(self, delivery)
+    """After in_progress a message never comes back, when it is the only one in flight."""
+    original(self, delivery)
+    if self._leases.get(delivery.key) is delivery and len(self._leases) == 1:
         delivery.leased_at += 3600
 
 
