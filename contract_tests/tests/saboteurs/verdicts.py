@@ -118,7 +118,7 @@ async def takes_term_for_nak(original, self, settlement):
     await original(self, settlement._replace(verdict=verdict))
 
 
-@breaks(MemoryDelivery, "settle", "term.final")
+@breaks(MemoryDelivery, "settle", "term.final", withheld={Capability.DURABLE, Capability.MAX_IN_FLIGHT})
 async def terminates_nothing(original, self, settlement):
     """A terminated message comes back after ack_wait."""
     if settlement.verdict is not Verdict.TERM:
@@ -133,7 +133,7 @@ async def waits_for_the_terminated(original, self, settlement):
         self._owner._delayed[self.key] = self._owner._timers.at(self._owner._timers.now() + 60, lambda: None)
 
 
-@breaks(MemoryDelivery, "settle", "term.counts_once")
+@breaks(MemoryDelivery, "settle", "term.counts_once", withheld={Capability.DURABLE})
 async def keeps_the_place_of_the_terminated(original, self, settlement):
     """A terminated message goes on to count toward max_in_flight."""
     await original(self, settlement)
@@ -157,7 +157,7 @@ async def raises_on_a_stale_verdict(original, self, settlement):
     await original(self, settlement)
 
 
-@breaks(Consumer, "give_back", "settle.stale_nak")
+@breaks(Consumer, "give_back", "settle.stale_nak", withheld={Capability.DURABLE})
 def loses_on_a_stale_nak(original, self, delivery, delay):
     """A nak of an old delivery settles the message."""
     newer = self._leases.get(delivery.key)
@@ -257,7 +257,7 @@ def tells_nobody_of_a_nak(original, self, delivery, delay):
 @breaks(Message, "nak_with_delay", "nak.delay_zero")
 async def takes_zero_for_the_default(original, self, seconds):
     """A delay of 0 is taken for none given, and that for half a minute."""
-    return await original(self, seconds or 30)
+    return await original(self, seconds if seconds or self._subscription.options.backoff else 30)
 
 
 @breaks(Consumer, "give_back", "nak.repeat")
@@ -269,7 +269,7 @@ def loses_the_second_nak(original, self, delivery, delay):
         original(self, delivery, delay)
 
 
-@breaks(Consumer, "give_back", "nak.repeat")
+@breaks(Consumer, "give_back", "nak.repeat", withheld={Capability.DURABLE})
 def gives_up_after_five(original, self, delivery, delay):
     """The fifth nak of a message loses it, although there is no max_deliver."""
     if delivery.num_delivered == 5:
@@ -322,10 +322,11 @@ async def ignores_the_delay(original, self, settlement):
     await original(self, settlement._replace(delay=0))
 
 
-@breaks(MemoryDelivery, "settle", "nak.delay_lower")
-async def halves_the_delay(original, self, settlement):
-    """A delayed nak comes back after half of the delay."""
-    await original(self, settlement._replace(delay=settlement.delay / 2))
+@breaks(Message, "nak_with_delay", "nak.delay_lower", withheld={Capability.DURABLE})
+async def halves_the_delay(original, self, seconds):
+    """A delay that the handler asks for is halved."""
+    good = isinstance(seconds, float) and 0 < seconds < 1e9 and not self._subscription.options.backoff
+    return await original(self, seconds / 2 if good else seconds)
 
 
 @breaks(Consumer, "give_back", "nak.delay_lower")
