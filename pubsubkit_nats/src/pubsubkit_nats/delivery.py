@@ -97,6 +97,14 @@ class NatsDelivery(Delivery):
             await self._send(_STORED_NAK)
             await self._send(_NAK)
 
+    async def confirm_given_back(self) -> None:
+        """Return when the server has dealt with :meth:`give_back`, and with all verdicts before it.
+
+        Its answer to a question about the consumer may come earlier: verdicts wait in a queue of their own.  Once
+        more, the nak of a message that was given back changes nothing.
+        """
+        await self._link.request(self._message.reply, _NAK)
+
     def _is_last(self) -> bool:
         """Whether ``max_deliver`` is used up; the consumer's own limit may have been raised for unseen messages."""
         return self._max_deliver is not None and self.num_delivered >= self._max_deliver

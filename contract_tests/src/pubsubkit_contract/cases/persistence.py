@@ -116,7 +116,7 @@ class PersistenceCases(Cases):
     async def test_ord_across_restart(self, kit: Kit) -> None:
         """What one publisher publishes before and after a restart is first delivered in its order."""
         publisher = await kit.publisher(storage=_FILE)
-        member = await kit.feed(*_MANY[:50])
+        member = await kit.feed(*_MANY[:50], channel_buf_size=1)  # so that no message is fetched and not seen
         got = payloads(await kit.read(member, 20))
         await member.aclose()
         await restart(kit)
