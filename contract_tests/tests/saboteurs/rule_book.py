@@ -11,6 +11,7 @@ from pubsubkit_contract.proofs import PROOFS
 from pubsubkit_contract.report.model import GROUPS
 from pubsubkit_contract.suite import ContractSuite, cases_of
 from saboteurs.trial import load_all
+from saboteurs.unproven import UNPROVEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +62,8 @@ def _rule(case: Case) -> str:
     facts += [f"knobs {_names(case.knobs)}"] if case.knobs else []
     broken = [f"  * `{each.name}`: {each.broken}" for each in load_all().values() if case.id in each.caught_by]
     lines = [f"### {case.id}\n", f"{case.rule}\n", f"* {', '.join(facts)}", f"* Why: {case.why}"]
-    return "\n".join([*lines, "* Broken backends that it catches:", *broken]) + "\n"
+    alone = [f"* Other cases catch these too: {UNPROVEN[case.id]}."] if case.id in UNPROVEN else []
+    return "\n".join([*lines, "* Broken backends that it catches:", *broken, *alone]) + "\n"
 
 
 def _names(items: Iterable[str]) -> str:
