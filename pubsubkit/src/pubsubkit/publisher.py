@@ -178,8 +178,12 @@ class Publisher(Closing):
             self._check_open()
             if self._stream is None:
                 wanted = self.options.stream_options
-                with translating(self._driver, f"open stream {wanted.name!r}"):
-                    self._stream = await ensure_stream(self._driver, wanted, self.options.manage)
+                try:
+                    with translating(self._driver, f"open stream {wanted.name!r}"):
+                        self._stream = await ensure_stream(self._driver, wanted, self.options.manage)
+                except PubSubError:
+                    self._check_open()  # what failed because it was closed meanwhile says that
+                    raise
                 self._check_open()
 
     async def _prepare(

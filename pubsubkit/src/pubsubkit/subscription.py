@@ -184,7 +184,11 @@ class Subscription(Closing):
             self._check_open()
             if self._inner is None:
                 self._consumer.check_open()
-                self._spec = await self._consumer.provision()
+                try:
+                    self._spec = await self._consumer.provision()
+                except PubSubError:
+                    self._check_open()  # what failed because it was closed meanwhile says that
+                    raise
                 leases = Capability.ACK_WAIT in self._connection.driver.capabilities
                 self._ledger.ack_wait = self._spec.ack_wait if leases else math.inf
                 try:
