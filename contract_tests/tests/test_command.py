@@ -53,6 +53,26 @@ class BadHarness(MemoryHarness):
     assert "memory does NOT conform to pubsubkit contract 1.0: it breaks ack.final" in done.stdout.splitlines()[-1]
 
 
+def test_a_backend_that_blocks_the_loop(tmp_path: Path):
+    """A backend that never lets the event loop go fails its cases; the run goes on and ends."""
+    (tmp_path / "bad.py").write_text(
+        """
+from pubsubkit_memory.delivery import MemoryDelivery
+from pubsubkit_memory.testing import MemoryHarness
+async def settle(self, settlement):
+    while True:
+        pass
+class BadHarness(MemoryHarness):
+    async def start(self):
+        MemoryDelivery.settle = settle
+"""
+    )
+    done = run(tmp_path, "bad:BadHarness", "--only=term", "--time-scale=0.02", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "term.final: the case did not end within" in done.stdout, done.stdout
+    assert "memory does NOT conform" in done.stdout
+
+
 def test_the_url_of_the_environment(tmp_path: Path):
     """Without an argument it is PUBSUBKIT_URL, or --url; without any it says what to do."""
     assert run(tmp_path, A_FEW, PUBSUBKIT_URL="memory://").returncode == 0

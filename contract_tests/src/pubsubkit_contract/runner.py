@@ -16,6 +16,7 @@ from pubsubkit_contract.harness import Harness, Knob
 from pubsubkit_contract.kit import Kit
 from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.timing import Timing
+from pubsubkit_contract.watchdog import interrupting
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -65,7 +66,8 @@ class Runner:
         try:
             outcome, reason = self._applicability(case)
             if outcome is Outcome.PASS:
-                evidence, error = self._loop.run_until_complete(self._attempt(case, suite))
+                with interrupting(1.5 * self.timing.case):
+                    evidence, error = self._loop.run_until_complete(self._attempt(case, suite))
                 outcome, reason = self._judge(case, error)
         except Exception as failure:  # noqa: BLE001 - the harness failed
             # Not kept: it is the same one for every case, and would grow by each traceback.
