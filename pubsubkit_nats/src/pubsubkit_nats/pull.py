@@ -131,12 +131,12 @@ class PullSubscription(DriverSubscription):
     async def _give_back(self, held: Sequence[Delivery]) -> None:
         """Nak everything; the server confirms the last one when it has dealt with all of them, in their order."""
         seen = [cast("NatsDelivery", delivery) for delivery in held]
+        last = (self._buffer or seen)[-1]
         for delivery in seen:
-            await delivery.give_back(seen=True)
+            await delivery.give_back(seen=True, confirm=delivery is last)
         await self._save_last_chances()
         for unseen in self._buffer:
-            await unseen.give_back(seen=False)
-        await (self._buffer or seen)[-1].confirm_given_back()
+            await unseen.give_back(seen=False, confirm=unseen is last)
         self._buffer.clear()
 
     async def _save_last_chances(self) -> None:
