@@ -84,23 +84,18 @@ class NatsDelivery(Delivery):
             return
         await self._send(_LAST_NAK if settlement.verdict is Verdict.NAK and self._is_last() else _frame(settlement))
 
-    async def give_back(self, *, seen: bool, confirm: bool) -> None:
+    async def give_back(self, *, seen: bool) -> None:
         """Return a message without a verdict; one that no handler has *seen* is never the worse for it.
-
-        With *confirm* it returns when the server has dealt with it, and with all verdicts before it.  The answer to a
-        question about the consumer may come earlier: verdicts wait in a queue of their own.
 
         A nak with a delay is written to the consumer's state, and so outlives a restart of the server, but takes
         some milliseconds, in which new messages would overtake; a plain one works at once but is only in the server's
         memory.  Together they do both, and count as one delivery.
         """
-        frame = _LAST_NAK if seen and self._is_last() else _NAK
-        if frame is _NAK:
-            await self._send(_STORED_NAK)
-        if confirm:
-            await self._link.request(self._message.reply, frame)
+        if seen and self._is_last():
+            await self._send(_LAST_NAK)
         else:
-            await self._send(frame)
+            await self._send(_STORED_NAK)
+            await self._send(_NAK)
 
     def _is_last(self) -> bool:
         """Whether ``max_deliver`` is used up; the consumer's own limit may have been raised for unseen messages."""

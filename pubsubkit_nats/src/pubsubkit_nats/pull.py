@@ -125,18 +125,16 @@ class PullSubscription(DriverSubscription):
                 async with asyncio.timeout(_STOP_SECONDS):
                     if await self._fence() and (held or self._buffer):
                         await self._give_back(held)
+                        await self._find_consumer()
         finally:
             await self._forget_inboxes()
 
     async def _give_back(self, held: Sequence[Delivery]) -> None:
-        """Nak everything; the server confirms the last one when it has dealt with all of them, in their order."""
-        seen = [cast("NatsDelivery", delivery) for delivery in held]
-        last = (self._buffer or seen)[-1]
-        for delivery in seen:
-            await delivery.give_back(seen=True, confirm=delivery is last)
+        for delivery in held:
+            await cast("NatsDelivery", delivery).give_back(seen=True)
         await self._save_last_chances()
         for unseen in self._buffer:
-            await unseen.give_back(seen=False, confirm=unseen is last)
+            await unseen.give_back(seen=False)
         self._buffer.clear()
 
     async def _save_last_chances(self) -> None:
