@@ -32,6 +32,14 @@ def suite(folder: Path, body: str) -> None:
     (folder / "test_it.py").write_text(source)
 
 
+def record(result: Result) -> str:
+    """What a test of a made-up target leaves in its report."""
+    target = {"name": "it", "harness": "it:It", "suite": "TestIt", "place": "f::TestIt", "overridden": []}
+    target |= {"address": "it://", "backend": {"distribution": "it", "version": "1"}, "broker": "it", "seed": 1}
+    target |= {"declared": [], "withheld": []}
+    return json.dumps({"target": target, "case": dataclasses.asdict(case_record(result))})
+
+
 def report(folder: Path) -> dict[str, Any]:
     """The only target of the report that was written."""
     [target] = json.loads((folder / "report.json").read_text())["targets"]
@@ -115,9 +123,12 @@ def test_a_missing_knob_leaves_the_verdict_open():
         for number, case in enumerate(cases_of(ContractSuite).values()):
             outcome = Outcome.NOT_RUN if number == 0 else Outcome.PASS
             result = Result(case=dataclasses.replace(case, level=level), outcome=outcome, seconds=0.1)
-            target = {"name": "it", "harness": "it:It", "suite": "TestIt", "overridden": [], "withheld": []}
+            target = {"name": "it", "harness": "it:It", "suite": "TestIt", "place": "f::TestIt", "overridden": []}
             target |= {"address": "it://", "backend": {"distribution": "it", "version": "1"}, "broker": "it", "seed": 1}
-            value = {"target": {**target, "declared": []}, "case": dataclasses.asdict(case_record(result))}
+            value = {
+                "target": {**target, "declared": [], "withheld": []},
+                "case": dataclasses.asdict(case_record(result)),
+            }
             collected.add(json.dumps(value))
         assert collected.exit_code() == code
         assert ("INCOMPLETE" in collected.report().targets[0].summary) is bool(code)
@@ -263,3 +274,93 @@ def test_the_seed_is_told_and_can_be_repeated(tmp_path: Path):
     assert isinstance(report(tmp_path)["seed"], int)
     run(tmp_path, MEMORY, A_FEW, "--pubsubkit-seed=42", "--pubsubkit-report=report.json")
     assert report(tmp_path)["seed"] == 42
+
+
+def test_two_suites_of_one_name_are_two(tmp_path: Path):
+    """A suite in another file with the same name does not hide what the first one found."""
+    body = """
+from pubsubkit_contract import ContractSuite
+from pubsubkit_memory.testing import MemoryHarness
+class Here(MemoryHarness):
+    async def start(self):
+        if {broken}:
+            raise FileNotFoundError("no such broker")
+class TestContract(ContractSuite):
+    harness = Here
+"""
+    for name, broken in (("a", True), ("b", False)):
+        (tmp_path / f"test_{name}.py").write_text(body.format(broken=broken))
+    done = run(tmp_path, "--pubsubkit-only=term", "--pubsubkit-report=report.json")
+    assert done.returncode == 1
+    verdicts = [target["verdict"] for target in json.loads((tmp_path / "report.json").read_text())["targets"]]
+    assert sorted(verdicts) == ["not conformant", "partial"]
+
+
+def test_the_gravest_of_several_results_counts():
+    """A case that failed and passed when it was run again has failed."""
+    case = next(iter(cases_of(ContractSuite).values()))
+    for order in ((Outcome.FAIL, Outcome.PASS), (Outcome.PASS, Outcome.FAIL)):
+        collected = Collected()
+        for outcome in order:
+            result = Result(case=case, outcome=outcome, seconds=0.1)
+            collected.add(record(result))
+        assert collected.report().targets[0].cases[0].outcome is Outcome.FAIL
+
+
+def test_a_faked_case_is_a_deviation(tmp_path: Path):
+    """A case that is declared anew, or wrapped, stands for what it hides no more than any other method."""
+    suite(
+        tmp_path,
+        """
+import functools
+from pubsubkit_contract.case import case
+class TestIt(ContractSuite):
+    url = 'memory://'
+    @case("ack.final", why="x")
+    async def test_ack_final(self, kit):
+        '''It is fine.'''
+        kit.note("fine")
+    @functools.wraps(ContractSuite.test_term_final)
+    def test_term_final(self): pass
+""",
+    )
+    done = run(tmp_path, A_FEW, "--pubsubkit-report=report.json")
+    outcomes = {case["id"]: (case["outcome"], case["rule"]) for case in report(tmp_path)["cases"]}
+    assert outcomes["ack.final"][0] == outcomes["term.final"][0] == "deviation", done.stdout
+    assert outcomes["ack.final"][1].startswith("An acked message")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import pytest\npytestmark = pytest.mark.skip('no broker')\nclass TestIt(ContractSuite):\n    url = 'memory://'\n",
+        """
+import pytest
+from pubsubkit_memory.testing import MemoryHarness
+class Absent(MemoryHarness):
+    async def start(self):
+        pytest.skip("no broker")
+class TestIt(ContractSuite):
+    harness = Absent
+""",
+    ],
+    ids=["mark", "harness"],
+)
+def test_skipping_is_no_success(tmp_path: Path, body: str):
+    """However a suite is skipped, the run fails, and a report of another day does not survive it."""
+    suite(tmp_path, body)
+    (tmp_path / "report.json").write_text("{}")
+    for extra in ((), ("-n", "2")):
+        done = run(tmp_path, A_FEW, "--pubsubkit-report=report.json", *extra)
+        assert done.returncode == 1, done.stdout
+        assert "no broker" in done.stdout or "were skipped before they ran" in done.stdout
+    assert not (tmp_path / "report.json").exists() or report(tmp_path)["verdict"] == "not conformant"
+
+
+@pytest.mark.parametrize(
+    "option", ["--pubsubkit-time-scale=0", "--pubsubkit-time-scale=nan", "--pubsubkit-report=no/r"]
+)
+def test_a_bad_option_is_refused_at_once(tmp_path: Path, option: str):
+    """A factor that is not above 0, or a report that cannot be written, is a usage error before anything runs."""
+    done = run(tmp_path, MEMORY, f"--pubsubkit-{option}")
+    assert (done.returncode, "passed" in done.stdout) == (4, False)

@@ -13,7 +13,9 @@ from pubsubkit_contract.case import Case, case
 from pubsubkit_contract.harness import UrlHarness, load_harness
 from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.runner import Result, Runner
+from pubsubkit_contract.suite import ContractSuite, cases_of
 from pubsubkit_contract.timing import Timing
+from pubsubkit_memory import MemoryDriver
 from pubsubkit_memory.testing import MemoryHarness
 
 QUICK = Timing(cap=0.3, short=0.05, quiet=0.02, case=0.5)
@@ -219,8 +221,9 @@ def test_a_harness_by_name_or_url():
     assert load_harness("memory://mine?max_payload=1000").url() == "memory://mine?max_payload=1000"
     assert load_harness("nats://h:1").knobs == {Knob.PROXY}
     assert load_harness("nats://h,g").knobs == set()
-    assert UrlHarness("nats://h:1").knobs == {Knob.PROXY}
+    assert UrlHarness("nats://h:1").knobs == set()
     assert UrlHarness("nats://u:p@h:1?name=x").url_at("g", 2) == "nats://u:p@g:2?name=x"
+    assert "tls_hostname=h" in load_harness("nats+tls://h:1").url_at("127.0.0.1", 2)
 
 
 @pytest.mark.parametrize(
@@ -239,3 +242,90 @@ def test_a_harness_that_cannot_be_had(named: str, words: str):
     with pytest.raises(ConfigurationError, match=words) as caught:
         load_harness(named)
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_unknown_capability_cannot_be_withheld():
+    """A name in withheld that is no capability fails every case with its name."""
+    harness = MemoryHarness()
+    harness.withheld = frozenset({"trem"})  # type: ignore[assignment]
+    assert run(keeps, harness).reason == "the harness failed: withheld: no capability trem"
+
+
+@pytest.mark.parametrize("place", ["start", "stop"])
+def test_a_harness_that_hangs_fails(place: str):
+    """Starting and stopping a harness are bounded, too."""
+
+    class Hanging(MemoryHarness):
+        async def start(self):
+            await asyncio.sleep(3600 if place == "start" else 0)
+
+        async def stop(self):
+            await asyncio.sleep(3600 if place == "stop" else 0)
+
+    runner = Runner(Hanging(), timing=QUICK)
+    result = runner.run(declare(keeps))
+    if place == "start":
+        assert "starting the harness did not end within 0.5 s" in result.reason
+        runner.close()
+    else:
+        with pytest.raises(AssertionError, match="stopping the harness did not end"):
+            runner.close()
+
+
+def test_a_broker_that_cannot_be_stopped_hides_nothing():
+    """What the case raised is the reason, also when its private broker cannot be stopped."""
+
+    class Clumsy(MemoryHarness):
+        def private(self):
+            return Clumsy("memory://clumsy")
+
+        async def stop(self):
+            if "clumsy" in self.url():
+                raise OSError("cannot stop")
+
+    assert "broken at" in run(breaks, Clumsy(), knobs={Knob.RESTART}).reason
+    assert run(keeps, Clumsy(), knobs={Knob.RESTART}).reason == "cannot stop"
+
+
+def test_a_harness_without_an_address_yet_is_described():
+    """A harness whose start failed tells why, although it has no URL."""
+
+    class Unborn(Harness):
+        async def start(self):
+            raise FileNotFoundError("no such server")
+
+        def url(self):
+            return f"memory://{self.port}"  # type: ignore[attr-defined]
+
+    runner = Runner(Unborn(), timing=QUICK)
+    assert runner.run(declare(keeps)).reason == "the harness failed: no such server"
+    assert (runner.describe()["name"], runner.describe()["address"]) == ("unborn", "")
+    runner.close()
+
+
+def test_a_restart_that_is_none_proves_nothing():
+    """A backend that claims to survive, on a harness that restarts nothing, fails the cases of restarts."""
+
+    class Immortal(MemoryHarness):
+        async def go_down(self, *, crash: bool = False): ...
+
+        def private(self):
+            return Immortal()
+
+    runner = Runner(Immortal(), timing=Timing(cap=0.3, short=0.05, case=2.0))
+    runner.declared  # noqa: B018 - starts it
+    runner._declared = frozenset(Capability)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryDriver, "capabilities", frozenset(Capability))
+        result = runner.run(cases_of(ContractSuite)["rst.messages"])
+    runner.close()
+    assert "the connection to the stopped broker did not end" in result.reason
+
+
+def test_evidence_hides_secrets():
+    """What a case observed goes into reports, without passwords."""
+
+    async def sees_a_url(self, kit: Kit):
+        kit.note("connected to nats://u:hunter2@h")
+
+    assert "hunter2" not in "".join(run(sees_a_url).evidence)

@@ -36,7 +36,7 @@ def cases_of(suite: type[Cases]) -> dict[str, Case]:
 
 
 def hidden_in(suite: type[Cases]) -> list[str]:
-    """The ids of the cases that *suite* has hidden by methods of its own."""
-    members = (getattr(getattr(suite, name, None), "case", None) for name in dir(suite))
-    seen = {member.id for member in members if isinstance(member, Case)}
-    return sorted(cases_of(suite).keys() - seen)
+    """The ids of the contract's cases that *suite* has hidden, by whatever it put in their place."""
+    ours = [vars(kind) for kind in suite.__mro__ if kind.__module__.startswith("pubsubkit_contract.cases.")]
+    originals = {name: member for members in ours for name, member in members.items() if hasattr(member, "case")}
+    return sorted(member.case.id for name, member in originals.items() if getattr(suite, name, None) is not member)

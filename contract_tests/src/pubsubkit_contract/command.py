@@ -112,6 +112,8 @@ class _Watch:
         if report.when != "call":
             return
         self._done += 1
+        if report.failed and not any(name == PROPERTY for name, _ in report.user_properties):
+            self._say(report.longreprtext)
         for name, value in report.user_properties:
             if name == PROPERTY:
                 self._tell(str(value))

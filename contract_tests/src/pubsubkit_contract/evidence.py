@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from pubsubkit.redaction import redact
+
 __all__ = ["Evidence"]
 
 _KEPT = 30
@@ -22,6 +24,7 @@ class Evidence:
 
     def note(self, text: str) -> None:
         """Add a line."""
+        text = redact(text)
         self._count += 1
         if len(self._first) < _KEPT:
             self._first.append(text)

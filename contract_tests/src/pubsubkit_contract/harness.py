@@ -147,13 +147,7 @@ class Harness:
 
 
 class UrlHarness(Harness):
-    """A broker that runs already, known by its URL alone."""
-
-    def __init__(self, url: str = "") -> None:
-        super().__init__(url)
-        hosts = BackendURL.parse(url).hosts
-        if len(hosts) == 1 and hosts[0].port:
-            self.knobs = frozenset({Knob.PROXY})
+    """A broker that runs already, known by its URL alone: nothing can be done to it."""
 
 
 def load_harness(named: str) -> Harness:

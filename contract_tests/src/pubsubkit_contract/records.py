@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Collected", "case_record", "read_record"]
 
+_GRAVITY = (Outcome.PASS, Outcome.NOT_APPLICABLE, Outcome.DEVIATION, Outcome.NOT_RUN, Outcome.FAIL)
+"""Of several results of one case the gravest counts."""
+
 
 def case_record(result: Result) -> CaseRecord:
     """What the report says of one case."""
@@ -48,10 +51,12 @@ class Collected:
         """Add the record of one case, as the plugin put it into the test's report."""
         record = json.loads(value)
         target = record["target"]
-        key = (target["harness"], target["suite"])
+        key = (target["harness"], target["place"])
         self._targets[key] = target
         _, case = read_record(value)
-        self._cases.setdefault(key, {})[case.id] = case
+        before = self._cases.setdefault(key, {}).setdefault(case.id, case)
+        if _GRAVITY.index(case.outcome) > _GRAVITY.index(before.outcome):  # it was run again
+            self._cases[key][case.id] = case
 
     def report(self) -> Report:
         """All targets with their verdicts."""
@@ -85,7 +90,7 @@ class Collected:
         known, cases = self._targets[key], dict(self._cases[key])
         expected = cases_of(ContractSuite)
         for hidden in known["overridden"]:
-            if hidden not in cases:
+            if hidden not in cases or cases[hidden].outcome is not Outcome.FAIL:
                 cases[hidden] = _record(
                     expected[hidden], Outcome.DEVIATION, f"replaced by a method of {known['suite']}"
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,8 +28,6 @@ def check(config: pytest.Config) -> None:
         except PubSubError as error:
             raise pytest.UsageError(f"--pubsubkit-contract: {error}") from None
     _targets[:] = config.option.pubsubkit_contract
-    if config.option.pubsubkit_seed is None:
-        config.option.pubsubkit_seed = secrets.randbits(32)  # one for all processes of the run
 
 
 def targets() -> Sequence[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pubsubkit import ConfigurationError
 from pubsubkit.driver import Capability
 from pubsubkit.redaction import redact
 from pubsubkit.registry import create_driver, installed_backends
@@ -19,7 +20,7 @@ from pubsubkit_contract.timing import Timing
 from pubsubkit_contract.watchdog import interrupting
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Coroutine
 
     from pubsubkit_contract.case import Case
 
@@ -55,7 +56,7 @@ class Runner:
         self.timing = timing or Timing(short=harness.shortest_ack_wait)
         self._loop = asyncio.new_event_loop()
         self._declared: frozenset[Capability] | None = None
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
 
     def run(self, case: Case, suite: object = None) -> Result:
         """Run *case*; *suite* is what its function gets as ``self``."""
@@ -69,7 +70,9 @@ class Runner:
                 with interrupting(1.5 * self.timing.case):
                     evidence, error = self._loop.run_until_complete(self._attempt(case, suite))
                 outcome, reason = self._judge(case, error)
-        except Exception as failure:  # noqa: BLE001 - the harness failed
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as failure:  # noqa: BLE001 - the harness failed, or skipped, which is no pass
             # Not kept: it is the same one for every case, and would grow by each traceback.
             outcome, reason = Outcome.FAIL, f"the harness failed: {_text(failure)}"
         return Result(
@@ -88,9 +91,11 @@ class Runner:
             raise self._broken
         if self._declared is None:
             try:
-                self._wait(self.harness.start())
+                if unknown := self.harness.withheld - set(Capability):
+                    raise ConfigurationError(f"withheld: no capability {', '.join(sorted(unknown))}")
+                self._wait(self._within(self.harness.start(), "starting the harness"))
                 self._declared = create_driver(self.harness.url(), {}).capabilities
-            except Exception as error:
+            except BaseException as error:
                 self._broken = error
                 raise
         return self._declared
@@ -98,14 +103,18 @@ class Runner:
     def describe(self) -> dict[str, object]:
         """What the report says of the target: names, versions, and what it claims."""
         declared = self._declared or frozenset[Capability]()
-        url, kind = self.harness.url(), type(self.harness)
+        kind = type(self.harness)
+        try:
+            name, url, broker = self.harness.name, self.harness.url(), self.harness.broker
+        except Exception:  # noqa: BLE001 - it could not be started, and has no address yet
+            name, url, broker = kind.__name__.removesuffix("Harness").lower(), "", "unknown"
         info = installed_backends().get(url.partition(":")[0].partition("+")[0])
         return {
-            "name": self.harness.name,
+            "name": name,
             "harness": f"{kind.__module__}:{kind.__qualname__}",
             "address": create_driver(url, {}).address if url else "",
             "backend": {"distribution": info.distribution if info else "", "version": info.version if info else ""},
-            "broker": self.harness.broker,
+            "broker": broker,
             "seed": self.seed,
             "declared": sorted(declared),
             "withheld": sorted(declared & self.harness.withheld),
@@ -117,7 +126,7 @@ class Runner:
             return
         try:
             if self._declared is not None or self._broken is not None:
-                self._wait(self.harness.stop())
+                self._wait(self._within(self.harness.stop(), "stopping the harness"))
         finally:
             self._wait(self._cancel_leftovers(set()))
             self._wait(self._loop.shutdown_asyncgens())
@@ -153,10 +162,20 @@ class Runner:
             late = AssertionError(f"the case did not end within {self.timing.case:g} s")
             error = late if limit.expired() else failure
         finally:
-            if harness is not self.harness:
-                await harness.stop()
+            try:
+                if harness is not self.harness:
+                    await self._within(harness.stop(), "stopping the private broker")
+            except Exception as failure:  # noqa: BLE001 - what the case raised says more
+                error = error or failure
             await self._cancel_leftovers(before)
         return tuple(kit.evidence.lines()), error
+
+    async def _within(self, work: Awaitable[None], what: str) -> None:
+        try:
+            async with asyncio.timeout(self.timing.case):
+                await work
+        except TimeoutError as error:
+            raise AssertionError(f"{what} did not end within {self.timing.case:g} s") from error
 
     def _private(self) -> Harness:
         harness = self.harness.private()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pubsubkit_contract.base import Cases, hidden_in
+from pubsubkit import ConfigurationError
+from pubsubkit_contract.base import Cases, cases_of, hidden_in
 from pubsubkit_contract.harness import Harness, load_harness
 from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.plugin import PROPERTY
@@ -32,6 +32,7 @@ def run_in_pytest(case: Case, suite: Cases, request: pytest.FixtureRequest) -> N
     result = runner.run(case, suite)
     fields = asdict(case_record(result))
     target = {**runner.describe(), "suite": type(suite).__qualname__, "overridden": hidden_in(type(suite))}
+    target["place"] = f"{request.node.path}::{type(suite).__qualname__}"
     request.node.user_properties.append((PROPERTY, json.dumps({"target": target, "case": fields})))
     if result.outcome in (Outcome.NOT_APPLICABLE, Outcome.NOT_RUN):
         pytest.skip(f"{result.outcome.value.replace('_', ' ')}: {result.reason}")
@@ -52,9 +53,10 @@ def _runner(suite: type[Cases], config: pytest.Config) -> Runner:
     runners = config.stash.setdefault(_runners, {})
     if suite not in runners:
         harness = _harness(suite)
-        seed: int | None = config.option.pubsubkit_seed
+        if unknown := harness.deviations.keys() - cases_of(suite).keys():
+            raise ConfigurationError(f"deviations of {type(harness).__name__}: no case {', '.join(sorted(unknown))}")
         timing = Timing(short=harness.shortest_ack_wait).scaled(config.option.pubsubkit_time_scale)
-        runner = runners[suite] = Runner(harness, seed=secrets.randbits(32) if seed is None else seed, timing=timing)
+        runner = runners[suite] = Runner(harness, seed=config.option.pubsubkit_seed, timing=timing)
         config.add_cleanup(runner.close)
     return runners[suite]
 

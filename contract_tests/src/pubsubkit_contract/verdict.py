@@ -45,7 +45,9 @@ def judge(
     :param complete: whether every case of the contract is among *cases*.
     """
     claimed = sorted(set(declared) - set(withheld))
-    broken = {need for case in cases if case.outcome is Outcome.FAIL for need in case.needs}
+    broken = {
+        need for case in cases if case.outcome is Outcome.FAIL and case.level is Level.MUST for need in case.needs
+    }
     passed = {case.id for case in cases if case.outcome is Outcome.PASS}
     proved = tuple(each for each in claimed if each not in broken and not passed.isdisjoint(PROOFS.get(each, ())))
     unproved = tuple(each for each in claimed if each not in proved)
@@ -78,6 +80,8 @@ def _verdict(cases: Sequence[CaseRecord], unproved: Sequence[str], *, complete: 
     if not complete:
         passed = any(case.outcome is Outcome.PASS for case in cases)
         return Verdict.PARTIAL, "" if passed else "no case passed"
+    if not any(case.outcome is Outcome.PASS for case in cases):
+        return Verdict.NOT_CONFORMANT, "no case passed"
     if unshown := [each for each in unproved if each not in untried]:
         return Verdict.NOT_CONFORMANT, f"it claims {', '.join(unshown)}, and no case could prove that"
     if not_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -75,7 +76,8 @@ class NatsHarness(Harness):
     async def stop(self) -> None:
         """End the server and delete its files."""
         if self._server is not None:
-            self._server.resume()
+            with suppress(ProcessLookupError):  # it has ended by itself
+                self._server.resume()
             await self._server.stop(crash=True)
         if self._folder is not None:
             self._folder.cleanup()
@@ -108,8 +110,10 @@ class NatsHarness(Harness):
     def url_at(self, host: str, port: int) -> str:
         """The server at another address, with a client that pings often and gives up soon."""
         url = BackendURL.parse(self.url())
-        query = (*((name, value) for name, value in url.query if name not in _SOON), *_SOON.items())
-        return replace(url, hosts=(Host(host, port),), query=query).reveal()
+        query = dict(url.query) | _SOON
+        if {"tls", "wss"} & set(url.modifiers):
+            query.setdefault("tls_hostname", self.address()[0])
+        return replace(url, hosts=(Host(host, port),), query=tuple(query.items())).reveal()
 
 
 async def _version(url: str) -> str:

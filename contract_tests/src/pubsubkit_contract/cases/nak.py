@@ -163,7 +163,7 @@ class NakCases(Cases):
         others = {b"later", b"next"} - {message.data}
         assert set(payloads(await kit.read(subscription, 1))) == others
         await kit.publish(b"new")
-        assert payloads(await kit.read(subscription, 2)) == [b"new", message.data]
+        assert set(payloads(await kit.read(subscription, 2))) == {b"new", message.data}
 
     @case(
         "nak.delay_invalid",

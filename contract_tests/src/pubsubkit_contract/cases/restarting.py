@@ -38,7 +38,7 @@ async def reopened(kit: Kit, before: Backend, *, crash: bool = False, **options:
 async def go_down(kit: Kit, *, crash: bool = False) -> None:
     """Stop the case's broker, and see that it is down: else the case would prove nothing."""
     await kit.harness.go_down(crash=crash)
-    if Capability.REMOTE in kit.backend.capabilities:
+    if kit.backend.capabilities & {Capability.REMOTE, Capability.SURVIVES_RESTART, Capability.SURVIVES_CRASH}:
         await kit.within(_lost(kit), "the connection to the stopped broker")
     kit.note("the broker crashed" if crash else "the broker stopped")
 

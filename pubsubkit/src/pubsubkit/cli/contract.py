@@ -23,7 +23,13 @@ _FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.argument("targets", nargs=-1, metavar="[HARNESS_OR_URL]...")
 @click.option("--only", metavar="GROUP,...", help="Run only these groups, e.g. ack,nak; the verdict is then partial.")
 @click.option("--seed", type=int, metavar="N", help="Repeat the random histories of the run that reported this seed.")
-@click.option("--time-scale", type=float, default=1.0, show_default=True, help="Wait longer, on a slow machine.")
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Wait longer, on a slow machine.",
+)
 @click.option("--json", "json_file", type=_FILE, help="Write how each case ended, with the evidence, as JSON.")
 @click.option("--html", "html_file", type=_FILE, help="Write the matrix and the evidence as a page.")
 @click.option("--markdown", "markdown_file", type=_FILE, help="Write the matrix as Markdown.")
@@ -47,7 +53,8 @@ def contract(
       pubsubkit contract pubsubkit_nats.testing:NatsHarness --html nats.html
       pubsubkit contract nats://localhost:4222 --only ack,nak
 
-    Exit codes: 0 it conforms, 1 it does not or the verdict is open, 2 the target cannot be opened.
+    Exit codes: 0 it conforms (with --only: what was run was kept), 1 it does not or the verdict is open, 2 the target
+    cannot be opened.
     """  # noqa: D301 - \b is a mark for click
     suite = _import("pubsubkit_contract.command")
     with records_hidden(below=logging.CRITICAL + 1):
