@@ -151,6 +151,7 @@ def events(*all_of_them: object, **changes: object) -> Record:
 
 
 LATE = delivered(0, at=1.0)
+AGAIN = delivered(0, 2, 12.0)
 VIOLATIONS = {
     "nothing_lost": [
         events(ONE, TWO, SECOND, acked(SECOND, 1.1)),
@@ -164,7 +165,12 @@ VIOLATIONS = {
     "stored_once": [good(stored=3), good(stored=1), good(published(2, 2), stored=3)],
     "one_sequence": [good(delivered(0, 2, 30.0)._replace(sequence=7))],
     "publishing_in_order": [events(published(0, 2), published(1, 1))],
-    "settled_stays": [good(delivered(0, 2, 30.0)), good(delivered(0, 2, 30.0), calm=False, read_at=6)],
+    "settled_stays": [
+        good(delivered(0, 2, 30.0), read_at=9),
+        good(delivered(0, 2, 30.0), calm=False, read_at=6),
+        events(ONE, FIRST, AGAIN, acked(AGAIN, 12.1), acked(FIRST, 12.1, "nak"), delivered(0, 3, 12.2), read_at=9),
+        events(ONE, FIRST, AGAIN, acked(FIRST, 12.1, "nak"), acked(AGAIN, 12.1), delivered(0, 3, 12.2), read_at=5),
+    ],
     "counts_increase": [
         events(ONE, FIRST, delivered(0, 1, 30.0), acked(FIRST, 1.0)),
         events(ONE, delivered(0, 3), delivered(0, 2, 30.0)),
@@ -181,6 +187,19 @@ ALLOWED = {
     "a late verdict": events(ONE, LATE, acked(LATE, 9.0), delivered(0, 2, 12.0), acked(LATE, 12.0)),
     "a stale nak": events(
         ONE, FIRST, acked(FIRST, 12.0, "nak"), delivered(0, 2, 12.1), delivered(0, 3, 12.2), acked(FIRST, 13.0)
+    ),
+    "a stale nak beside a delay": events(
+        *(ONE, FIRST, AGAIN, acked(AGAIN, 12.1, "nak", 2.0), acked(FIRST, 12.1, "nak"), delivered(0, 3, 12.2)),
+        acked(delivered(0, 3, 12.2), 12.3),
+    ),
+    "a stale nak before an ack": events(
+        *(ONE, FIRST, AGAIN, acked(FIRST, 12.1, "nak"), acked(AGAIN, 12.1), delivered(0, 3, 12.2)),
+        acked(delivered(0, 3, 12.2), 12.3),
+        read_at=7,
+    ),
+    "a stale nak that fills two buffers": events(
+        *(ONE, FIRST, acked(FIRST, 11.9, "nak"), delivered(0, 3, 12.0), delivered(0, 2, 12.0, "d1.2")),
+        acked(delivered(0, 2, 12.0, "d1.2"), 12.1),
     ),
     "a member that closed": events(
         ONE, FIRST, Closed("d", "d0.1"), delivered(0, 2, 1.5, "d1.2"), acked(delivered(0, 2), 1.6)

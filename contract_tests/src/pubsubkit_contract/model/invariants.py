@@ -12,12 +12,14 @@ from pubsubkit.subjects import matches
 from pubsubkit_contract.model.record import Closed, Delivered, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pubsubkit_contract.model.record import Record
 
 __all__ = ["INVARIANTS", "broken"]
 
+_Place = tuple[str, int]
+"""A consumer, and the sequence of a message."""
 _FINAL = ("ack", "term")
 _EARLY = 0.9
 _SAFE = 0.1
@@ -76,29 +78,36 @@ def one_sequence(record: Record) -> Iterator[str]:
 def settled_stays(record: Record) -> Iterator[str]:
     """A message that was acked or terminated in time does not come again.
 
-    After a disturbance a member's buffer may hold an older delivery; when all was read, none may come.
+    A late nak may have sent for it before, and after a disturbance a member's buffer may hold an older delivery.
+    When all was read, none may come.
     """
-    done: set[tuple[str, int]] = set()
-    latest: dict[tuple[str, int], Delivered] = {}
+    done: dict[_Place, int] = {}
+    latest: dict[_Place, Delivered] = {}
+    late_naks = _late_naks(record)
     for index, event in enumerate(record.events):
         if isinstance(event, Delivered):
             place = event.consumer, event.sequence
-            if place in done and (record.calm or index >= record.read_at):
+            buffered = not record.calm or late_naks.get(place, index) < done.get(place, index)
+            if place in done and (index >= record.read_at or not buffered):
                 yield f"{event.consumer} got {event.data!r} again (delivery {event.num}) after it was settled"
             latest[place] = event
-        elif isinstance(event, Settled) and event.verdict in _FINAL and event.sure:
-            place = event.delivery.consumer, event.delivery.sequence
-            if latest[place] is event.delivery and _in_time(record, event):
-                done.add(place)
+        elif isinstance(event, Settled) and event.verdict in _FINAL and event.sure and _in_time(record, event, latest):
+            done.setdefault(_place(event), index)
 
 
 def counts_increase(record: Record) -> Iterator[str]:
-    """Each delivery of a message has a higher count than the one before; after a disturbance at least another one."""
-    counts: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for event in record.events:
+    """Each delivery of a message has a higher count than the one before.
+
+    After a late nak or a disturbance two members may have it in their buffers: then at least another count.
+    """
+    counts: dict[_Place, list[int]] = defaultdict(list)
+    late_naks = _late_naks(record)
+    for index, event in enumerate(record.events):
         if isinstance(event, Delivered) and record.counts:
-            before = counts[event.consumer, event.sequence]
-            wrong = event.num <= max(before, default=0) if record.calm else event.num in before
+            place = event.consumer, event.sequence
+            before = counts[place]
+            in_order = record.calm and late_naks.get(place, index) >= index
+            wrong = event.num <= max(before, default=0) if in_order else event.num in before
             if wrong or event.num < 1:
                 yield f"{event.consumer} got {event.data!r} as delivery {event.num} after deliveries {before}"
             before.append(event.num)
@@ -126,42 +135,36 @@ def first_in_order(record: Record) -> Iterator[str]:
 
 
 def leased_to_one(record: Record) -> Iterator[str]:
-    """A message that a member holds comes to nobody else before ``ack_wait`` is over.
-
-    One that was given back too late may be with two members from then on.
-    """
-    held: dict[tuple[str, int], Delivered] = {}
-    loose: set[tuple[str, int]] = set()
-    for event in record.events:
+    """A message that a member holds comes to nobody else before ``ack_wait`` is over, unless it was given back late."""
+    held: dict[_Place, Delivered] = {}
+    late_naks = _late_naks(record)
+    for index, event in enumerate(record.events):
         if isinstance(event, Closed):
             held = {place: delivery for place, delivery in held.items() if delivery.member != event.member}
         elif isinstance(event, Settled):
-            place = event.delivery.consumer, event.delivery.sequence
-            if held.pop(place, None) is not event.delivery or not _in_time(record, event):
-                loose.add(place)
+            held.pop(_place(event), None)
         elif isinstance(event, Delivered):
             place = event.consumer, event.sequence
             before = held.get(place)
             soon = before and event.at - before.at < _SAFE * record.ack_wait
-            if before and soon and record.calm and place not in loose:
+            if before and soon and record.calm and late_naks.get(place, index) >= index:
                 yield f"{event.member} got {event.data!r} while {before.member} held it"
             held[place] = event
 
 
 def delays_kept(record: Record) -> Iterator[str]:
-    """A message that was given back in time and with a delay does not come before the delay is over."""
-    due: dict[tuple[str, int], float] = {}
-    latest: dict[tuple[str, int], Delivered] = {}
-    for event in record.events:
-        if isinstance(event, Settled):
-            place = event.delivery.consumer, event.delivery.sequence
-            if event.verdict == "nak" and latest[place] is event.delivery and _in_time(record, event):
-                due[place] = event.at + _EARLY * event.delay
+    """A message that was given back with a delay does not come before the delay is over, unless it was given back late
+    as well.
+    """
+    due: dict[_Place, float] = {}
+    late_naks = _late_naks(record)
+    for index, event in enumerate(record.events):
+        if isinstance(event, Settled) and event.verdict == "nak":
+            due[_place(event)] = event.at + _EARLY * event.delay
         elif isinstance(event, Delivered):
             place = event.consumer, event.sequence
-            if record.calm and event.at < due.pop(place, 0.0):
+            if event.at < due.pop(place, 0.0) and record.calm and late_naks.get(place, index) >= index:
                 yield f"{event.consumer} got {event.data!r} before its delay was over"
-            latest[place] = event
 
 
 def nothing_left(record: Record) -> Iterator[str]:
@@ -186,8 +189,26 @@ INVARIANTS: tuple[Callable[[Record], Iterator[str]], ...] = (
 )
 
 
-def _in_time(record: Record, settled: Settled) -> bool:
-    return settled.at - settled.delivery.at < _SAFE * record.ack_wait
+def _place(settled: Settled) -> _Place:
+    return settled.delivery.consumer, settled.delivery.sequence
+
+
+def _late_naks(record: Record) -> dict[_Place, int]:
+    """When each message was first given back late: from then on it may be with two members."""
+    naks: dict[_Place, int] = {}
+    latest: dict[_Place, Delivered] = {}
+    for index, event in enumerate(record.events):
+        if isinstance(event, Delivered):
+            latest[event.consumer, event.sequence] = event
+        elif isinstance(event, Settled) and event.verdict == "nak" and not _in_time(record, event, latest):
+            naks.setdefault(_place(event), index)
+    return naks
+
+
+def _in_time(record: Record, settled: Settled, latest: Mapping[_Place, Delivered]) -> bool:
+    """Whether the verdict was given soon, and on the latest delivery of its message."""
+    soon = settled.at - settled.delivery.at < _SAFE * record.ack_wait
+    return soon and latest.get(_place(settled)) is settled.delivery
 
 
 def broken(record: Record) -> dict[str, list[str]]:
