@@ -1,7 +1,10 @@
 """How a case ends: the runner, with cases and harnesses made up for the purpose."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -90,6 +93,54 @@ def test_a_case_that_hangs_fails():
     result = run(hangs)
     assert (result.outcome, result.reason) == (Outcome.FAIL, "the case did not end within 0.5 s")
     assert ended == [True]
+
+
+@contextlib.contextmanager
+def handling_alarm(handler: signal.Handlers) -> Iterator[None]:
+    """Take SIGALRM from pytest-timeout."""
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("alarm", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_case_that_cannot_be_cancelled_fails(alarm: signal.Handlers):
+    """What swallows every cancellation is left behind and named, and the private broker is stopped; also where the
+    signal that could end it belongs to somebody else.
+    """
+    stopped = []
+
+    class Private(MemoryHarness):
+        def private(self):
+            return Private()
+
+        async def stop(self):
+            stopped.append(self.url())
+
+    async def swallows(self, kit: Kit):
+        kit.note("seen")
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(until - time.monotonic())
+
+    with handling_alarm(alarm):
+        result = run(swallows, Private(), knobs={Knob.RESTART})
+    assert result.reason == "the case did not end within 0.5 s, and not when it was cancelled"
+    assert len(set(stopped)) == 2
+
+
+def test_a_case_that_blocks_the_loop_fails():
+    """No timeout of asyncio can end it."""
+
+    async def blocks(self, kit: Kit):
+        time.sleep(30)  # noqa: ASYNC251
+
+    with handling_alarm(signal.SIG_DFL):
+        result = run(blocks)
+    assert result.reason == "the backend blocked the event loop for 0.3 s"
 
 
 def test_clean_up_that_hangs_fails():

@@ -7,7 +7,7 @@ import importlib.metadata
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pubsubkit import ConfigurationError
 from pubsubkit.driver import Capability
@@ -20,7 +20,7 @@ from pubsubkit_contract.timing import Timing
 from pubsubkit_contract.watchdog import interrupting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine
+    from collections.abc import Coroutine
 
     from pubsubkit_contract.case import Case
 
@@ -28,6 +28,7 @@ __all__ = ["Result", "Runner"]
 
 _LEFTOVER_SECONDS = 1.0
 _OWN_BROKER = {Knob.RESTART, Knob.FREEZE}
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,7 @@ class Runner:
         try:
             outcome, reason = self._applicability(case)
             if outcome is Outcome.PASS:
-                with interrupting(1.5 * self.timing.case):
-                    evidence, error = self._loop.run_until_complete(self._attempt(case, suite))
+                evidence, error = self._wait(self._attempt(case, suite))
                 outcome, reason = self._judge(case, error)
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -148,19 +148,13 @@ class Runner:
         harness = self._private() if case.knobs & _OWN_BROKER else self.harness
         kit = Kit(harness, timing=self.timing, seed=f"{self.seed}:{case.id}")
         error: BaseException | None = None
-        limit = asyncio.timeout(self.timing.case)
         try:
-            async with limit:
-                if harness is not self.harness:
-                    await harness.start()
-                async with kit:
-                    await case.function(suite, kit)
+            await self._within(self._play(case, suite, harness, kit), "the case")
             assert kit.evidence, "the case observed nothing, so it proves nothing"
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as failure:  # noqa: BLE001 - the outcome, also where a backend cancelled the case
-            late = AssertionError(f"the case did not end within {self.timing.case:g} s")
-            error = late if limit.expired() else failure
+            error = failure
         finally:
             try:
                 if harness is not self.harness:
@@ -170,12 +164,24 @@ class Runner:
             await self._cancel_leftovers(before)
         return tuple(kit.evidence.lines()), error
 
-    async def _within(self, work: Awaitable[None], what: str) -> None:
-        try:
-            async with asyncio.timeout(self.timing.case):
-                await work
-        except TimeoutError as error:
-            raise AssertionError(f"{what} did not end within {self.timing.case:g} s") from error
+    async def _play(self, case: Case, suite: object, harness: Harness, kit: Kit) -> None:
+        __tracebackhide__ = True
+        if harness is not self.harness:
+            await harness.start()
+        async with kit:
+            await case.function(suite, kit)
+
+    async def _within(self, work: Coroutine[None, None, None], what: str) -> None:
+        """Await *work*; what does not end in time is cancelled, and left behind when it does not end even then."""
+        __tracebackhide__ = True
+        task = asyncio.ensure_future(work)
+        await asyncio.wait({task}, timeout=self.timing.case)
+        if task.done():
+            return await task
+        task.cancel()
+        await asyncio.wait({task}, timeout=self.timing.cap)
+        stubborn = "" if task.done() else ", and not when it was cancelled"
+        raise AssertionError(f"{what} did not end within {self.timing.case:g} s{stubborn}")
 
     def _private(self) -> Harness:
         harness = self.harness.private()
@@ -201,8 +207,9 @@ class Runner:
         if left:
             await asyncio.wait(left, timeout=_LEFTOVER_SECONDS)
 
-    def _wait(self, work: Coroutine[None, None, None]) -> None:
-        self._loop.run_until_complete(work)
+    def _wait(self, work: Coroutine[None, None, _T]) -> _T:
+        with interrupting(self._loop, self.timing.cap):
+            return self._loop.run_until_complete(work)
 
 
 def suite_version() -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Generator
 
 __all__ = ["interrupting"]
@@ -16,10 +17,11 @@ _AGAIN_SECONDS = 1.0
 
 
 @contextmanager
-def interrupting(seconds: float) -> Generator[None]:
-    """Raise :class:`AssertionError` in whatever runs after *seconds*, and again each second, until the block ends.
+def interrupting(loop: asyncio.AbstractEventLoop, seconds: float) -> Generator[None]:
+    """In this block, raise :class:`AssertionError` in whatever has kept *loop* from running for *seconds*.
 
-    It does nothing outside of the main thread, on Windows, or where SIGALRM is in use, as by pytest-timeout.
+    It is raised again each second until the loop runs.  Nothing is done outside of the main thread, on Windows, or
+    where SIGALRM is in use, as by pytest-timeout.
     """
     able = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not able or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
@@ -27,12 +29,18 @@ def interrupting(seconds: float) -> Generator[None]:
         return
 
     def interrupt(_number: int, _frame: object) -> None:
-        raise AssertionError(f"the backend blocked the event loop; the case did not end within {seconds:g} s")
+        raise AssertionError(f"the backend blocked the event loop for {seconds:g} s")
+
+    def beat() -> None:
+        nonlocal beating
+        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
+        beating = loop.call_later(seconds / 4, beat)
 
     signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
+    beating = loop.call_soon(beat)
     try:
         yield
     finally:
+        beating.cancel()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
