@@ -73,6 +73,27 @@ class BadHarness(MemoryHarness):
     assert "memory does NOT conform" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("sabotage", "words"),
+    [
+        ("requested.targets = None", "TypeError"),
+        ("plugin.pytest_collection_modifyitems = lambda config, items: 1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_an_error_of_the_run_itself(tmp_path: Path, sabotage: str, words: str):
+    """It is shown, and is no interruption."""
+    (tmp_path / "bad.py").write_text(
+        f"""
+from pubsubkit_contract import plugin, requested
+from pubsubkit_memory.testing import MemoryHarness
+class BadHarness(MemoryHarness): pass
+{sabotage}
+"""
+    )
+    done = run(tmp_path, "bad:BadHarness", A_FEW, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, words in done.stdout) == (1, True), done.stdout + done.stderr
+
+
 def test_the_url_of_the_environment(tmp_path: Path):
     """Without an argument it is PUBSUBKIT_URL, or --url; without any it says what to do."""
     assert run(tmp_path, A_FEW, PUBSUBKIT_URL="memory://").returncode == 0

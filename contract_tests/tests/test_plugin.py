@@ -152,7 +152,7 @@ class TestIt(ContractSuite):
     )
     done = run(tmp_path, "-n", "2", "--pubsubkit-report=report.json")
     assert done.returncode == 0, done.stdout
-    assert "except for declared deviations: ack.final" in done.stdout
+    assert "EXCEPT for declared deviations: ack.final" in done.stdout
     [row] = [case for case in report(tmp_path)["cases"] if case["outcome"] == "deviation"]
     assert (row["id"], row["reason"]) == ("ack.final", "replaced by a method of TestIt")
 
@@ -292,8 +292,30 @@ class TestContract(ContractSuite):
         (tmp_path / f"test_{name}.py").write_text(body.format(broken=broken))
     done = run(tmp_path, "--pubsubkit-only=term", "--pubsubkit-report=report.json")
     assert done.returncode == 1
-    verdicts = [target["verdict"] for target in json.loads((tmp_path / "report.json").read_text())["targets"]]
-    assert sorted(verdicts) == ["not conformant", "partial"]
+    targets = json.loads((tmp_path / "report.json").read_text())["targets"]
+    found = {target["name"].partition(" ")[2]: target["verdict"] for target in targets}
+    assert found == {"(test_a.py::TestContract)": "not conformant", "(test_b.py::TestContract)": "partial"}
+
+
+def test_two_suites_of_one_harness_share_it(tmp_path: Path):
+    """A harness that two suites have in common is started and stopped once."""
+    body = """
+from pubsubkit_memory.testing import MemoryHarness
+class Here(MemoryHarness):
+    async def start(self):
+        print("START")
+    async def stop(self):
+        print("STOP")
+here = Here()
+class TestOne(ContractSuite):
+    harness = here
+class TestTwo(ContractSuite):
+    harness = here
+"""
+    suite(tmp_path, body)
+    done = run(tmp_path, "--pubsubkit-only=term", "-s")
+    assert done.returncode == 0, done.stdout
+    assert (done.stdout.count("START"), done.stdout.count("STOP")) == (1, 1)
 
 
 def test_the_gravest_of_several_results_counts():

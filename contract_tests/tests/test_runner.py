@@ -6,12 +6,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from pubsubkit import ConfigurationError
 from pubsubkit.driver import Capability
-from pubsubkit_contract import Deviation, Harness, Kit, Knob
+from pubsubkit_contract import Deviation, Harness, Kit, Knob, runner
 from pubsubkit_contract.case import Case, case
 from pubsubkit_contract.harness import UrlHarness, load_harness
 from pubsubkit_contract.outcome import Outcome
@@ -40,8 +41,8 @@ async def breaks(self, kit: Kit):
     raise AssertionError("broken at nats://u:hunter2@h")
 
 
-def run(function: Callable, harness: Harness | None = None, **options) -> Result:
-    runner = Runner(harness or MemoryHarness(), timing=QUICK)
+def run(function: Callable, harness: Harness | None = None, *, timing: Timing = QUICK, **options) -> Result:
+    runner = Runner(harness or MemoryHarness(), timing=timing)
     try:
         return runner.run(declare(function, **options))
     finally:
@@ -284,6 +285,7 @@ def test_a_harness_by_name_or_url():
         ("nosuch.module:Harness", "No module named"),
         ("pubsubkit_memory.testing:Nothing", "no attribute"),
         ("pubsubkit_memory:MemoryDriver", "no subclass"),
+        ("test_runner:Impossible", "harness test_runner:Impossible cannot be made: OSError: no broker here"),
         ("nosuch://", "no backend for scheme"),
         ("nats://h?tokn=hunter2", "token"),
     ],
@@ -293,6 +295,24 @@ def test_a_harness_that_cannot_be_had(named: str, words: str):
     with pytest.raises(ConfigurationError, match=words) as caught:
         load_harness(named)
     assert "hunter2" not in str(caught.value)
+
+
+class Impossible(Harness):
+    """Its constructor raises."""
+
+    def __init__(self):
+        raise OSError("no broker here")
+
+
+def test_a_driver_that_changes_its_mind():
+    """What a backend claims before it is opened, by which the cases are chosen, holds when it is open."""
+
+    async def opens_with_less(self, *arguments):
+        self.capabilities -= {Capability.NAK}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryDriver, "open", opens_with_less)
+        assert "what it claims when it is open differs" in run(keeps).reason
 
 
 def test_an_unknown_capability_cannot_be_withheld():
@@ -336,6 +356,33 @@ def test_a_broker_that_cannot_be_stopped_hides_nothing():
 
     assert "broken at" in run(breaks, Clumsy(), knobs={Knob.RESTART}).reason
     assert run(keeps, Clumsy(), knobs={Knob.RESTART}).reason == "cannot stop"
+
+
+def test_what_the_platform_cannot_do_is_not_run(monkeypatch: pytest.MonkeyPatch):
+    """On Windows there is no SIGTERM, and the suite has no proxy; elsewhere a process can always be told to end."""
+    harness = MemoryHarness()
+    harness.knobs |= {Knob.PROXY}
+    assert run(keeps, harness, knobs={Knob.SIGNAL, Knob.PROXY}).outcome is Outcome.PASS
+    monkeypatch.setattr(runner, "_WINDOWS", True)
+    for knob in (Knob.SIGNAL, Knob.PROXY):
+        assert run(keeps, harness, knobs={knob}).outcome is Outcome.NOT_RUN
+
+
+def test_a_talkative_child(monkeypatch: pytest.MonkeyPatch):
+    """What a child complains of fills no pipe, and its end is shown when the child fails."""
+
+    async def spawns(self, kit: Kit):
+        child = await kit.spawn("loud")
+        assert await child.ended() == 1
+
+    class Loud(MemoryHarness):
+        imports = ("loud_child",)
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    result = run(spawns, Loud(), timing=Timing(cap=10.0))
+    assert (result.outcome, result.reason) == (Outcome.PASS, "")
+    assert "child ended with 1: " in result.evidence[-1]
+    assert result.evidence[-1].endswith("KeyError: 'loud'\n")
 
 
 def test_a_harness_without_an_address_yet_is_described():

@@ -32,7 +32,7 @@ def test_it_conforms():
     """Every case that applies has passed and every claim is proved."""
     found = judged(GOOD, record("g.b", Outcome.NOT_APPLICABLE, "b"))
     assert (found.verdict, found.proved, found.unproved) == (Verdict.CONFORMANT, ("a",), ())
-    assert found.summary == "it conforms to pubsubkit contract 1.0 (1 passed, 1 not applicable in 0.2 s)"
+    assert found.summary == "it conforms to pubsubkit contract 1.0"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_APPLICABLE, Outcome.DEVIATION])
@@ -74,8 +74,8 @@ def test_advice_and_deviations():
     """Advice that is not followed, and a declared deviation, are named in the verdict and do not change it."""
     found = judged(GOOD, record("g.b", Outcome.FAIL, level=Level.SHOULD), record("g.c", Outcome.DEVIATION))
     assert found.verdict is Verdict.CONFORMANT
-    assert "except for declared deviations: g.c" in found.summary
-    assert "does not follow the advice of g.b" in found.summary
+    assert found.summary.startswith("it conforms to pubsubkit contract 1.0 EXCEPT for declared deviations: g.c")
+    assert found.summary.endswith("; it does not follow the advice of g.b")
 
 
 def test_what_is_withheld_is_no_claim():
@@ -86,7 +86,7 @@ def test_what_is_withheld_is_no_claim():
 def test_many_failures_are_told_shortly():
     """One reason for all is told once; of many cases the first are named."""
     same = [record(f"g.{number}", Outcome.FAIL, reason="no server") for number in range(40)]
-    assert "it does NOT conform to pubsubkit contract 1.0: no server (40 failed" in judged(*same).summary
+    assert judged(*same).summary == "it does NOT conform to pubsubkit contract 1.0: no server"
     assert "it breaks g.0, g.1, " in judged(GOOD, *same).summary, "where something works the cases tell more"
     other = [record(f"g.{number}", Outcome.FAIL, reason=str(number)) for number in range(40)]
     assert "g.11 and 28 more" in judged(*other).summary

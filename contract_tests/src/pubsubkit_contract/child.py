@@ -12,6 +12,7 @@ import importlib
 import json
 import signal
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any, Self
 
 from pubsubkit import ConsumerOptions, PublisherOptions, Storage, Subscription
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Child", "main"]
 
-_START_SECONDS = 30.0
-
 
 class Child:
     """The parent's side; an async context manager that kills the process at its end."""
@@ -35,11 +34,12 @@ class Child:
         self._kit = kit
         self._order = {"url": kit.harness.url(), "imports": list(kit.harness.imports), "role": role, **parameters}
         self._process: asyncio.subprocess.Process | None = None
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - no pipe, which it could fill
 
     async def __aenter__(self) -> Self:
         pipe = asyncio.subprocess.PIPE
         command = (sys.executable, "-m", "pubsubkit_contract.child")
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=self._complaints)
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(self._order).encode() + b"\n")
         await self.process.stdin.drain()
@@ -56,6 +56,7 @@ class Child:
         if self.process.returncode is None:
             self.process.kill()
         await self.process.communicate()
+        self._complaints.close()
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -66,11 +67,9 @@ class Child:
     async def _started(self) -> None:
         """Wait until its modules are imported: how long that takes is not the backend's matter."""
         assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        async with asyncio.timeout(_START_SECONDS):
+        async with asyncio.timeout(self._kit.timing.case):
             if await self.process.stdout.readline() != b"ready\n":
-                complaint = await self.process.stderr.read()
-                raise AssertionError(f"the child ended at its start: {_shown(complaint)}")
+                raise AssertionError(f"the child ended at its start: {self._complaint()}")
 
     async def line(self) -> str:
         """The next line that it printed; empty when it has ended.
@@ -91,15 +90,14 @@ class Child:
 
     async def ended(self) -> int:
         """Wait for its end; return the exit code, and show what it complained of when that is not 0."""
-        assert self.process.stderr is not None
-        complaint = await self._kit.within(self.process.stderr.read(), "the child")
         code = await self._kit.within(self.process.wait(), "the child")
-        self._kit.note(f"child ended with {code}" + (f": {_shown(complaint)}" if code else ""))
+        self._kit.note(f"child ended with {code}" + (f": {self._complaint()}" if code else ""))
         return int(code)
 
-
-def _shown(complaint: bytes) -> str:
-    return redact(complaint.decode(errors="replace")[-400:])
+    def _complaint(self) -> str:
+        """The end of what it wrote to its standard error."""
+        self._complaints.seek(0)
+        return redact(self._complaints.read().decode(errors="replace")[-400:])
 
 
 def main() -> None:

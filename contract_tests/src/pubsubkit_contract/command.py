@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
-from pubsubkit_contract.case import CONTRACT_VERSION, Case
+from pubsubkit_contract.case import CONTRACT_VERSION
 from pubsubkit_contract.harness import load_harness
 from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.plugin import PROPERTY, REPORTER
 from pubsubkit_contract.records import Collected, read_record
 from pubsubkit_contract.report.terminal import matrix
-from pubsubkit_contract.requested import wanted_groups
+from pubsubkit_contract.requested import case_of, wanted_groups
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -60,9 +60,7 @@ def run(
         arguments += [f"--pubsubkit-contract={target}" for target in targets]
         code = pytest.main([*arguments, *options], plugins=[watch])
     watch.end()
-    if code == pytest.ExitCode.INTERRUPTED:
-        return watch.collected, _INTERRUPTED
-    return watch.collected, int(code != 0)
+    return watch.collected, _INTERRUPTED if watch.interrupted else int(code != 0)
 
 
 @contextmanager
@@ -86,6 +84,8 @@ class _Watch:
 
     def __init__(self, out: TextIO) -> None:
         self.collected: Collected | None = None
+        self.interrupted = False
+        """Whether somebody has stopped the run, as by Ctrl-C."""
         self._out = out
         self._live = out.isatty()
         self._colour = self._live and "NO_COLOR" not in os.environ
@@ -93,14 +93,24 @@ class _Watch:
         self._done = 0
         self._reason = ""
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._say(report.longreprtext)
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self._say(str(excrepr))
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.interrupted = not isinstance(excinfo.value, pytest.Session.Interrupted)
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._total = len(session.items)
         if not self._live:
             self._say(f"pubsubkit contract {CONTRACT_VERSION}: {self._total} cases")
 
     def pytest_runtest_call(self, item: pytest.Item) -> None:
-        case = getattr(getattr(item, "obj", None), "case", None)
-        if self._live and isinstance(case, Case):
+        case = case_of(item)
+        if self._live and case is not None:
             self._out.write(
                 f"{_CLEAR}{self._done}/{self._total}  {case.id}  {case.rule}"[
                     : get_terminal_size().columns - 1 + len(_CLEAR)

@@ -26,13 +26,13 @@ from pubsubkit.registry import create_driver, find_backend
 from pubsubkit.url import BackendURL, Host
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
     from types import TracebackType
 
     from pubsubkit.driver import Capability
 
-__all__ = ["Deviation", "Harness", "Knob", "load_harness"]
+__all__ = ["Deviation", "Harness", "Knob", "load_harness", "make_harness"]
 
 
 class Knob(StrEnum):
@@ -44,7 +44,10 @@ class Knob(StrEnum):
     FREEZE = "freeze"
     """:meth:`Harness.private` gives a broker of its own that :meth:`Harness.freeze` stops without closing anything."""
     PROXY = "proxy"
-    """:meth:`Harness.address` and :meth:`Harness.url_at` let the suite put a TCP proxy before the broker."""
+    """:meth:`Harness.address` and :meth:`Harness.url_at` let the suite put a TCP proxy before the broker; on Windows
+    the suite has none."""
+    SIGNAL = "signal"
+    """A process can be told to end by SIGTERM; that is so everywhere but on Windows, whatever the harness."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +158,27 @@ def load_harness(named: str) -> Harness:
 
     A backend's driver class may name a harness of its own for its URLs in ``HARNESS``.
 
-    :raises ConfigurationError: there is no such class, or the URL cannot be opened.
+    :raises ConfigurationError: there is no such class, it cannot be made, or the URL cannot be opened.
     """
     __tracebackhide__ = True  # pytest would show the URL with its secrets
     if "://" not in named:
-        return _import(named)()
+        return make_harness(_import(named))
     create_driver(named, {})  # tells all that is wrong with the URL
     own = getattr(find_backend(BackendURL.parse(named)), "HARNESS", "")
-    return _import(own)(named) if own else UrlHarness(named)
+    return make_harness(_import(own), named) if own else UrlHarness(named)
+
+
+def make_harness(kind: Callable[..., Harness], *arguments: str) -> Harness:
+    """Return what *kind* makes.
+
+    :raises ConfigurationError: it raised.
+    """
+    __tracebackhide__ = True
+    try:
+        return kind(*arguments)
+    except Exception as error:
+        name = f"{kind.__module__}:{getattr(kind, '__qualname__', kind)}"
+        raise ConfigurationError(f"harness {name} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _import(target: str) -> type[Harness]:
@@ -171,8 +187,8 @@ def _import(target: str) -> type[Harness]:
         raise ConfigurationError(f"{target!r} is neither a URL nor a harness: expected package.module:Class")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"harness {target!r}: {error}") from error
+    except Exception as error:
+        raise ConfigurationError(f"harness {target!r}: {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Harness)):
         raise ConfigurationError(f"harness {target!r} is no subclass of pubsubkit_contract.Harness")
     return found

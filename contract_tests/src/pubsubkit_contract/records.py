@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pubsubkit_contract.case import CONTRACT_VERSION
@@ -88,6 +89,9 @@ class Collected:
 
     def _target(self, key: tuple[str, str]) -> Target:
         known, cases = self._targets[key], dict(self._cases[key])
+        name = known["name"]
+        if [other["name"] for other in self._targets.values()].count(name) > 1:
+            name += f" ({PurePath(known['place']).name})"
         expected = cases_of(ContractSuite)
         for hidden in known["overridden"]:
             if hidden not in cases or cases[hidden].outcome is not Outcome.FAIL:
@@ -96,11 +100,10 @@ class Collected:
                 )
         order = {case_id: number for number, case_id in enumerate(expected)}
         rows = tuple(sorted(cases.values(), key=lambda case: order.get(case.id, len(order))))
-        judged = judge(
-            known["name"], known["declared"], known["withheld"], rows, complete=expected.keys() <= cases.keys()
-        )
+        judged = judge(name, known["declared"], known["withheld"], rows, complete=expected.keys() <= cases.keys())
         return Target(
-            **{name: known[name] for name in ("name", "harness", "address", "broker", "seed")},
+            name=name,
+            **{field: known[field] for field in ("harness", "address", "broker", "seed")},
             backend=Package(**known["backend"]),
             declared=tuple(known["declared"]),
             withheld=tuple(known["withheld"]),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pubsubkit_contract.case import Case
 
-__all__ = ["check", "select", "targets", "wanted_groups"]
+__all__ = ["case_of", "check", "select", "targets", "wanted_groups"]
 
 _targets: list[str] = []
 
@@ -56,10 +56,11 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
         wanted = wanted_groups(config.option.pubsubkit_only)
     except InvalidArgumentError as error:
         raise pytest.UsageError(f"--pubsubkit-only: {error}") from None
-    dropped = [item for item in items if (case := _case(item)) is not None and case.group not in wanted]
+    dropped = [item for item in items if (case := case_of(item)) is not None and case.group not in wanted]
     config.hook.pytest_deselected(items=dropped)
     items[:] = [item for item in items if item not in dropped]
 
 
-def _case(item: pytest.Item) -> Case | None:
+def case_of(item: pytest.Item) -> Case | None:
+    """The case that *item* runs, if it does."""
     return getattr(getattr(item, "obj", None), "case", None)

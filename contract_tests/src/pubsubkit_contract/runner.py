@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Result", "Runner"]
 
 _LEFTOVER_SECONDS = 1.0
+_WINDOWS = sys.platform == "win32"
 _OWN_BROKER = {Knob.RESTART, Knob.FREEZE}
 _T = TypeVar("_T")
 
@@ -138,7 +140,8 @@ class Runner:
             return Outcome.NOT_APPLICABLE, f"the backend does not claim {_names(missing)}"
         if case.absent and case.absent <= claimed:
             return Outcome.NOT_APPLICABLE, f"the backend claims {_names(case.absent)}"
-        if unable := case.knobs - self.harness.knobs:
+        knobs = self.harness.knobs - {Knob.PROXY} if _WINDOWS else self.harness.knobs | {Knob.SIGNAL}
+        if unable := case.knobs - knobs:
             return Outcome.NOT_RUN, f"{type(self.harness).__name__} cannot {_names(unable)} its broker"
         return Outcome.PASS, ""
 
@@ -169,6 +172,8 @@ class Runner:
         if harness is not self.harness:
             await harness.start()
         async with kit:
+            claimed = self.declared - harness.withheld
+            assert kit.backend.capabilities == claimed, f"what it claims when it is open differs from {_names(claimed)}"
             await case.function(suite, kit)
 
     async def _within(self, work: Coroutine[None, None, None], what: str) -> None:

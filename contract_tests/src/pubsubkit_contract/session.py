@@ -10,7 +10,7 @@ import pytest
 
 from pubsubkit import ConfigurationError
 from pubsubkit_contract.base import Cases, cases_of, hidden_in
-from pubsubkit_contract.harness import Harness, load_harness
+from pubsubkit_contract.harness import Harness, load_harness, make_harness
 from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.plugin import PROPERTY
 from pubsubkit_contract.records import case_record
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_in_pytest"]
 
-_runners = pytest.StashKey[dict[type[Cases], Runner]]()
+_runners = pytest.StashKey[dict[type[Cases] | Harness, Runner]]()
 
 
 def run_in_pytest(case: Case, suite: Cases, request: pytest.FixtureRequest) -> None:
@@ -51,14 +51,15 @@ def _explained(error: BaseException, case: Case, fields: dict[str, Any]) -> Base
 def _runner(suite: type[Cases], config: pytest.Config) -> Runner:
     __tracebackhide__ = True
     runners = config.stash.setdefault(_runners, {})
-    if suite not in runners:
+    key = suite.harness if isinstance(suite.harness, Harness) else suite
+    if key not in runners:
         harness = _harness(suite)
         if unknown := harness.deviations.keys() - cases_of(suite).keys():
             raise ConfigurationError(f"deviations of {type(harness).__name__}: no case {', '.join(sorted(unknown))}")
         timing = Timing(short=harness.shortest_ack_wait).scaled(config.option.pubsubkit_time_scale)
-        runner = runners[suite] = Runner(harness, seed=config.option.pubsubkit_seed, timing=timing)
+        runner = runners[key] = Runner(harness, seed=config.option.pubsubkit_seed, timing=timing)
         config.add_cleanup(runner.close)
-    return runners[suite]
+    return runners[key]
 
 
 def _harness(suite: type[Cases]) -> Harness:
@@ -69,4 +70,4 @@ def _harness(suite: type[Cases]) -> Harness:
     if isinstance(named, str):
         assert named, f"set {suite.__name__}.harness or {suite.__name__}.url"
         return load_harness(named)
-    return named()
+    return make_harness(named)

@@ -1,8 +1,8 @@
-"""How long the suite waits: three times that must not be confused."""
+"""How long the suite waits: times that must not be confused."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 __all__ = ["Timing"]
 
@@ -18,11 +18,11 @@ class Timing:
     asserted of it."""
     quiet: float = 0.05
     """How long something must not happen, where no later event can prove it."""
+    reply: float = 0.4
+    """The timeout of a publish to which no confirmation comes."""
     case: float = 45.0
     """The longest that one case may take."""
 
     def scaled(self, factor: float) -> Timing:
         """All times *factor* times as long, for a slow machine."""
-        return Timing(
-            cap=self.cap * factor, short=self.short * factor, quiet=self.quiet * factor, case=self.case * factor
-        )
+        return Timing(**{name: seconds * factor for name, seconds in asdict(self).items()})

@@ -30,7 +30,7 @@ class Judgement:
 
     verdict: Verdict
     summary: str
-    """One line."""
+    """One line, without the numbers."""
     proved: tuple[str, ...]
     """Claimed capabilities that a case has shown (:data:`PROOFS`), and of which no case failed."""
     unproved: tuple[str, ...]
@@ -58,14 +58,7 @@ def judge(
         Verdict.INCOMPLETE: f"{name}: INCOMPLETE, the verdict on pubsubkit contract {CONTRACT_VERSION} is open",
         Verdict.PARTIAL: f"{name}: only a part of pubsubkit contract {CONTRACT_VERSION} was run",
     }[verdict]
-    counted = ", ".join(filter(None, (_count(cases, outcome) for outcome in Outcome)))
-    seconds = sum(case.seconds for case in cases)
-    return Judgement(
-        verdict=verdict,
-        summary=": ".join(filter(None, (text, why))) + f" ({counted} in {seconds:.1f} s)",
-        proved=proved,
-        unproved=unproved,
-    )
+    return Judgement(verdict=verdict, summary=text + why, proved=proved, unproved=unproved)
 
 
 def _verdict(cases: Sequence[CaseRecord], unproved: Sequence[str], *, complete: bool) -> tuple[Verdict, str]:
@@ -76,21 +69,21 @@ def _verdict(cases: Sequence[CaseRecord], unproved: Sequence[str], *, complete: 
     if failed:
         reasons = {case.reason for case in cases if case.outcome is Outcome.FAIL}
         same = len(failed) > 1 and len(reasons) == 1 and not any(case.outcome is Outcome.PASS for case in cases)
-        return Verdict.NOT_CONFORMANT, reasons.pop() if same else f"it breaks {_listed(failed)}"
+        return Verdict.NOT_CONFORMANT, f": {reasons.pop()}" if same else f": it breaks {_listed(failed)}"
     if not complete:
         passed = any(case.outcome is Outcome.PASS for case in cases)
-        return Verdict.PARTIAL, "" if passed else "no case passed"
+        return Verdict.PARTIAL, "" if passed else ": no case passed"
     if not any(case.outcome is Outcome.PASS for case in cases):
-        return Verdict.NOT_CONFORMANT, "no case passed"
+        return Verdict.NOT_CONFORMANT, ": no case passed"
     if unshown := [each for each in unproved if each not in untried]:
-        return Verdict.NOT_CONFORMANT, f"it claims {', '.join(unshown)}, and no case could prove that"
+        return Verdict.NOT_CONFORMANT, f": it claims {', '.join(unshown)}, and no case could prove that"
     if not_run:
-        return Verdict.INCOMPLETE, f"{len(not_run)} cases could not be run: {_listed(not_run)}"
+        return Verdict.INCOMPLETE, f": {len(not_run)} cases could not be run: {_listed(not_run)}"
     deviations = _ids(case for case in cases if case.outcome is Outcome.DEVIATION)
     ignored = _ids(case for case in cases if case.level is not Level.MUST and case.outcome is Outcome.FAIL)
-    exceptions = [f"except for declared deviations: {', '.join(deviations)}" if deviations else ""]
-    exceptions.append(f"does not follow the advice of {', '.join(ignored)}" if ignored else "")
-    return Verdict.CONFORMANT, "; ".join(filter(None, exceptions))
+    but = f" EXCEPT for declared deviations: {_listed(deviations)}" if deviations else ""
+    but += f"; it does not follow the advice of {_listed(ignored)}" if ignored else ""
+    return Verdict.CONFORMANT, but
 
 
 def _listed(ids: Sequence[str]) -> str:
@@ -100,9 +93,3 @@ def _listed(ids: Sequence[str]) -> str:
 
 def _ids(cases: Iterable[CaseRecord]) -> list[str]:
     return [case.id for case in cases]
-
-
-def _count(cases: Sequence[CaseRecord], outcome: Outcome) -> str:
-    count = sum(case.outcome is outcome for case in cases)
-    words = {Outcome.PASS: "passed", Outcome.FAIL: "failed", Outcome.NOT_APPLICABLE: "not applicable"}
-    return f"{count} {words.get(outcome, outcome.value.replace('_', ' '))}" if count else ""

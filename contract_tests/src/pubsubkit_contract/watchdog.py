@@ -31,6 +31,8 @@ def interrupting(loop: asyncio.AbstractEventLoop, seconds: float) -> Generator[N
     def interrupt(_number: int, _frame: object) -> None:
         raise AssertionError(f"the backend blocked the event loop for {seconds:g} s")
 
+    beating: asyncio.Handle
+
     def beat() -> None:
         nonlocal beating
         signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)

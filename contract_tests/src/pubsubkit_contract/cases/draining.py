@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
 from pubsubkit import ClosedError
 from pubsubkit.driver import Capability
 from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
+from pubsubkit_contract.harness import Knob
 from pubsubkit_contract.kit import payloads
 
 if TYPE_CHECKING:
@@ -233,12 +233,10 @@ class DrainingCases(Cases):
         "shut.sigterm",
         why="This is how every service is stopped, several times a day.",
         needs={Capability.CROSS_PROCESS, Capability.DURABLE},
+        knobs={Knob.SIGNAL},
     )
     async def test_shut_sigterm(self, kit: Kit) -> None:
         """A process that drains at SIGTERM lets its handler finish and ends with 0; the message does not come back."""
-        if sys.platform == "win32":
-            kit.note("there is no SIGTERM here")
-            return
         await (await kit.subscription()).aclose()
         await kit.publish(b"1")
         service = await kit.spawn("serve")

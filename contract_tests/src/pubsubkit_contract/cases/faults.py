@@ -23,8 +23,6 @@ __all__ = ["FaultCases"]
 
 _QUICK = Backoff(initial=0.02, maximum=0.1)
 _MANY = 500
-_TIMEOUT = 0.4
-"""Seconds of a publish; an attempt that must fail takes that long."""
 _LATENCY_SECONDS = 0.05
 
 
@@ -70,7 +68,7 @@ class FaultCases(Cases):
         """
         proxy, through = await kit.proxy()
         subscription = await kit.subscription()
-        publisher = await kit.publisher(through, timeout=_TIMEOUT)
+        publisher = await kit.publisher(through, timeout=kit.timing.reply)
         confirmed: list[bytes] = []
         for number in range(20):
             publishing = [_attempt(publisher, kit.subject("x"), b"%d/%d" % (number, index)) for index in range(3)]
@@ -94,7 +92,7 @@ class FaultCases(Cases):
         nothing, says that it is a duplicate and names the sequence.
         """
         proxy, through = await kit.proxy()
-        publisher = await kit.publisher(through, timeout=_TIMEOUT)
+        publisher = await kit.publisher(through, timeout=kit.timing.reply)
         proxy.mute()
         with kit.raises(TransientError):
             await kit.within(publisher.publish(kit.subject("x"), b"x", message_id="one"), "publish")
@@ -113,11 +111,12 @@ class FaultCases(Cases):
     async def test_flt_retry(self, kit: Kit) -> None:
         """A publish with retries whose confirmation is lost succeeds once the connection is back; it is stored once."""
         proxy, through = await kit.proxy()
-        publisher = await kit.publisher(through, timeout=_TIMEOUT / 4, retry_attempts=_MANY, retry_backoff=_QUICK)
+        timeout = kit.timing.reply / 4
+        publisher = await kit.publisher(through, timeout=timeout, retry_attempts=_MANY, retry_backoff=_QUICK)
         proxy.mute()
         publishing = asyncio.ensure_future(publisher.publish(kit.subject("x"), b"x"))
         await kit.within(stored(kit, 1), "storing the message")
-        await asyncio.wait([publishing], timeout=_TIMEOUT)  # attempts may time out meanwhile
+        await asyncio.wait([publishing], timeout=kit.timing.reply)  # attempts may time out meanwhile
         proxy.flow()
         receipt = await kit.within(publishing, "the publish")
         assert receipt.sequence == 1

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["InterruptionCases"]
 
-_TIMEOUT = 0.4
-"""Seconds of a publish; an attempt that must fail takes that long."""
 _LONG = 60.0
 
 
@@ -220,7 +218,7 @@ class InterruptionCases(Cases):
 async def _at_work(kit: Kit, backend: Backend) -> Publisher:
     """Leave a subscription that holds one message open on *backend*; return a publisher."""
     subscription = await kit.subscription(backend=backend, channel_buf_size=2)
-    publisher = await kit.publisher(backend, timeout=_TIMEOUT)
+    publisher = await kit.publisher(backend, timeout=kit.timing.reply)
     await publisher.publish(kit.subject("x"), b"x")
     await kit.receive(subscription)
     return publisher

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OutageCases"]
 
-_TIMEOUT = 0.4
-"""Seconds of a publish; an attempt that must fail takes that long."""
 _OUTAGE_SECONDS = 1.6
 
 
@@ -37,7 +35,7 @@ class OutageCases(Cases):
         same publisher works again when the broker is back.
         """
         proxy, through = await kit.proxy()
-        publisher = await kit.publisher(through, timeout=_TIMEOUT)
+        publisher = await kit.publisher(through, timeout=kit.timing.reply)
         await publisher.publish(kit.subject("x"), b"before")
         await proxy.refuse()
         with kit.raises(TransientError):
@@ -112,7 +110,7 @@ class OutageCases(Cases):
     async def test_flt_long_outage(self, kit: Kit) -> None:
         """After an outage of very many attempts to reconnect, publishing and a receive that waited on work."""
         proxy, through = await kit.proxy()
-        publisher = await kit.publisher(through, timeout=_TIMEOUT)
+        publisher = await kit.publisher(through, timeout=kit.timing.reply)
         subscription = await kit.subscription(backend=through)
         waiting = asyncio.ensure_future(anext(subscription))
         await proxy.refuse()
@@ -134,7 +132,7 @@ class OutageCases(Cases):
         """When no more bytes pass on an open connection, the loss is noticed, and the connection made anew works."""
         states = States()
         proxy, through = await kit.proxy(plugins=[states])
-        publisher = await kit.publisher(through, timeout=_TIMEOUT)
+        publisher = await kit.publisher(through, timeout=kit.timing.reply)
         proxy.blackhole()
         with kit.raises(TransientError):
             await kit.within(publisher.publish(kit.subject("x"), b"lost"), "publish into a black hole")
@@ -157,7 +155,7 @@ class OutageCases(Cases):
         url = kit.harness.url_at(*kit.harness.address())
         through = await kit.connect(url)
         subscription = await kit.subscription(backend=through)
-        publisher = await kit.publisher(through, timeout=_TIMEOUT)
+        publisher = await kit.publisher(through, timeout=kit.timing.reply)
         await publisher.publish(kit.subject("x"), b"before")
         kit.harness.freeze()
         try:

@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pubsubkit_contract.report",
-        description="Merge reports of contract runs and show them. Of two targets of one name the later one counts. "
-        "Without an option the results are printed.",
+        description="Merge reports of contract runs and show them. Of two targets of one name and harness the later "
+        "one counts. Without an option the results are printed.",
         epilog="A FILE may be - for the standard output.",
     )
     parser.add_argument("reports", nargs="+", metavar="REPORT", help="a file written by --pubsubkit-report")

@@ -34,7 +34,7 @@ def render(report: Report) -> str:
     return page.substitute(
         title=escaped(f"Conformance to pubsubkit contract {report.suite.contract}"),
         meta=escaped(f"{report.time}, suite {report.suite.version}, Python {report.python}, {report.platform}"),
-        verdicts="\n".join(banner(target, report.suite.contract) for target in targets),
+        verdicts="\n".join(banner(target) for target in targets),
         legend="\n".join(_legend(outcome) for outcome in Outcome),
         toggles="\n".join(TOGGLE.format(at=at) for at in range(len(targets))),
         width=f"{min(30, max(10, 56 // max(1, len(targets))))}%",

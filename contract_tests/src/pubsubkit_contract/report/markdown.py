@@ -34,7 +34,7 @@ def render(report: Report, *, times: bool = False) -> str:
         "# Conformance",
         f"What was found with version {_plain(report.suite.version)} of the suite, on {_plain(report.platform)} with "
         f"Python {_plain(report.python)}" + (f", at {_plain(report.time)}." if times else "."),
-        "\n".join(_verdict(target, report, times=times) for target in report.targets),
+        "\n".join(_verdict(target, times=times) for target in report.targets),
         f"## Results\n\n{LEGEND}\n\n{_results(report.targets)}",
         f"## Capabilities\n\nEmpty: not claimed.\n\n{_claims(report.targets)}",
         f"## Versions\n\n{_versions(report.targets, times=times)}",
@@ -44,8 +44,8 @@ def render(report: Report, *, times: bool = False) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _verdict(target: Target, report: Report, *, times: bool) -> str:
-    return f"* **{target.verdict}**: {_plain(summarise(target, report.suite.contract, times=times))}."
+def _verdict(target: Target, *, times: bool) -> str:
+    return f"* **{target.verdict}**: {_plain(summarise(target, times=times))}."
 
 
 def _results(targets: Sequence[Target]) -> str:

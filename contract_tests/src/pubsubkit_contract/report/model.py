@@ -55,7 +55,6 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "lim": "Limits",
         "hook": "Hooks",
         "model": "Model",
-        "cap": "Capabilities",
     }
 )
 """The title of each group of cases by its name, in the order in which they are shown."""
@@ -128,7 +127,7 @@ class Target:
     """Those of the declared that no case has proved."""
     verdict: Verdict
     summary: str
-    """The verdict in a line."""
+    """The verdict and its reason in a line, without the numbers."""
     cases: tuple[CaseRecord, ...]
 
     @property
@@ -183,7 +182,7 @@ def from_json(text: str) -> Report:
 
 
 def merge(reports: Iterable[Report]) -> Report:
-    """One report with the targets of all; of two targets of one name, the later one.
+    """One report with the targets of all; of two targets of one name and harness, the later one.
 
     The versions of Python, platform and suite are listed when they differ.  Raises ``ValueError`` for no report at
     all, and for reports of different versions of the contract, which cannot be compared.
@@ -192,7 +191,7 @@ def merge(reports: Iterable[Report]) -> Report:
     contracts = _distinct(report.suite.contract for report in merged)
     if len(contracts) != 1:
         raise ValueError(f"cannot merge reports of contract {' and '.join(contracts)}" if merged else "no report")
-    targets = {target.name: target for report in merged for target in report.targets}
+    targets = {(target.name, target.harness): target for report in merged for target in report.targets}
     return Report(
         suite=Suite(", ".join(_distinct(report.suite.version for report in merged)), contracts[0]),
         time=max(report.time for report in merged),

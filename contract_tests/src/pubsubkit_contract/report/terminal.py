@@ -33,7 +33,7 @@ def matrix(target: Target, *, colour: bool = False) -> str:
 
     Only outcomes that occur have a column.  With *colour* there are escape sequences (SGR) in it.
     """
-    verdict = visible(target.summary) or summarise(target)
+    verdict = visible(summarise(target))
     parts = [_table(target, colour=colour), _capabilities(target)]
     parts.append(_painted(verdict, VERDICTS.get(target.verdict, YELLOW) if colour else None))
     return "\n\n".join(part for part in parts if part)

@@ -24,14 +24,14 @@ LOOKS = {
 SIGNS = {Verdict.INCOMPLETE: "!", Verdict.PARTIAL: "◐"}
 
 
-def banner(target: Target, contract: str) -> str:
+def banner(target: Target) -> str:
     """The verdict on *target* with its reasons, and what was tried."""
     look = LOOKS[target.verdict]
     sign = SIGNS.get(target.verdict, SYMBOLS[look])
     lines = [
         f'<article class="verdict {look}">',
         f'<h2>{escaped(target.name)} <span class="badge">{sign} {target.verdict}</span></h2>',
-        f"<p>{escaped(target.summary or summarise(target, contract))}</p>",
+        f"<p>{escaped(summarise(target))}</p>",
         f'<div class="share" aria-hidden="true">{_share(target)}</div>',
         _failed(target),
         f'<details class="facts"><summary>What was tried</summary><dl>{_facts(target)}</dl></details>',
