@@ -26,26 +26,6 @@ DEADLINE = 20.0
 PREFIX = "Pubsubkit-Dead-Letter-"
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    """A running server of the test's own."""
-    async with NatsServer(tmp_path / "nats") as running:
-        yield running
-
-
-@pytest.fixture(params=["memory", "nats"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    """An open backend."""
-    server = NatsServer(tmp_path / "nats")
-    if request.param == "nats":
-        await server.start()
-    try:
-        async with connect(server.url or "memory://") as opened:
-            yield opened
-    finally:
-        await server.stop()
-
-
 def reader(backend: Backend, **options: object) -> Consumer:
     given = {"stream_name": "s", "consumer_name": "d", "ack_wait": 60, "max_deliver": 3, "dead_letter": "s-dead"}
     return backend.consumer(ConsumerOptions(**{**given, **options}))  # type: ignore[arg-type]

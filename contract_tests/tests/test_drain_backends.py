@@ -1,8 +1,6 @@
 """The graceful stop on both backends: verdicts after the driver's subscription was closed, and what goes back."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,24 +12,10 @@ OPTIONS = ConsumerOptions(stream_name="s", consumer_name="d", ack_wait=60)
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    """A running server of the test's own."""
-    async with NatsServer(tmp_path / "nats") as running:
-        yield running
-
-
-@pytest.fixture(params=["memory", "nats"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+async def backend(backend: Backend) -> Backend:
     """An open backend with twenty messages in the stream s."""
-    server = NatsServer(tmp_path / "nats")
-    if request.param == "nats":
-        await server.start()
-    try:
-        async with connect(server.url or "memory://") as opened:
-            await stock(opened)
-            yield opened
-    finally:
-        await server.stop()
+    await stock(backend)
+    return backend
 
 
 async def stock(backend: Backend) -> None:
