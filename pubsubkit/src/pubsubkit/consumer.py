@@ -53,6 +53,7 @@ class Consumer(Closing):
         options = self.options
         asked = {
             Capability.DURABLE: bool(options.consumer_name),
+            Capability.IN_PROGRESS: options.max_lease is not None,
             Capability.MAX_DELIVER: options.max_deliver is not None and not options.dead_letter,
             Capability.NAK_DELAY: any(options.backoff),
             Capability.UNICODE_SUBJECTS: not options.filter_subject.isascii(),

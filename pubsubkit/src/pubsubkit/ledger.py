@@ -38,7 +38,7 @@ class Ledger:
         """Remember what has no verdict yet, to give it back at close; an older delivery of it is ours no more."""
         self._held[message.delivery.key] = message
         if len(self._held) >= self._prune_at:
-            self._held = {message.delivery.key: message for message in self._leased()}
+            self._held = {message.delivery.key: message for message in self.leased()}
             self._prune_at = max(_PRUNE, 2 * len(self._held))
 
     def remove(self, message: Message) -> None:
@@ -47,9 +47,14 @@ class Ledger:
         if self._held.get(key) is message:
             del self._held[key]
 
+    def leased(self) -> list[Message]:
+        """The messages without a verdict whose ``ack_wait`` has not run out: the others are somebody else's by now."""
+        oldest = time.monotonic() - self.ack_wait
+        return [message for message in self._held.values() if message.leased > oldest and not message.settled]
+
     def seal(self) -> list[Message]:
         """Let later verdicts do nothing; return what is to be given back."""
-        held = self._leased()
+        held = self.leased()
         for message in self._held.values():
             message.seal()
         self._held.clear()
@@ -91,8 +96,3 @@ class Ledger:
             return until
         leased = [message.leased for message in self._held.values() if not message.settled]
         return min(until, max(leased) + self.ack_wait) if leased else 0.0
-
-    def _leased(self) -> list[Message]:
-        """The messages without a verdict whose ``ack_wait`` has not run out: the others are somebody else's by now."""
-        oldest = time.monotonic() - self.ack_wait
-        return [message for message in self._held.values() if message.leased > oldest and not message.settled]

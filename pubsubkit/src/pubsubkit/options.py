@@ -238,6 +238,8 @@ class ConsumerOptions:
     :param storage: where a missing stream is created.
     :param stream: the stream with all its limits, in place of ``stream_name`` and ``storage``.
     :param ack_wait: seconds after which a message without a verdict is delivered again.
+    :param max_lease: seconds for which a message that was handed out stays its handler's: it is reported to be in
+        progress before ``ack_wait`` runs out, again and again.  None: it is not, and comes again after ``ack_wait``.
     :param max_deliver: how often a message is delivered at the most; None for no limit.
     :param dead_letter: the stream to which a message is moved that was delivered ``max_deliver`` times without an ack,
         or terminated; created with the subjects ``{dead_letter}.>`` when it is missing.  It needs ``max_deliver`` and
@@ -257,6 +259,7 @@ class ConsumerOptions:
     storage: Storage = Storage.MEMORY
     stream: StreamOptions | None = None
     ack_wait: float = 30.0
+    max_lease: float | None = None
     max_deliver: int | None = None
     dead_letter: str = ""
     backoff: tuple[float, ...] = ()
@@ -274,6 +277,7 @@ class ConsumerOptions:
         problems.whole(1, channel_buf_size=self.channel_buf_size, max_in_flight=self.max_in_flight)
         problems.whole(1, **_given(max_deliver=self.max_deliver))
         problems.seconds(ack_wait=self.ack_wait)
+        _check_lease(self, problems)
         _check_dead_letter(self, problems)
         _check_backoff(self, problems)
         problems.one_of("manage", self.manage, ("create", "update", "none"))
@@ -304,6 +308,14 @@ def _resolve_stream(options: PublisherOptions | ConsumerOptions, problems: _Prob
         object.__setattr__(options, "stream_name", given.name)
     else:
         problems.kind("stream", given, StreamOptions)
+
+
+def _check_lease(options: ConsumerOptions, problems: _Problems) -> None:
+    most: object = options.max_lease
+    if most is not None:
+        problems.seconds(max_lease=most)
+        longer = not (_number(most) and _number(options.ack_wait)) or most > options.ack_wait
+        problems.check(longer, f"max_lease={most!r}: expected more than ack_wait, which is {options.ack_wait!r}")
 
 
 def _check_dead_letter(options: ConsumerOptions, problems: _Problems) -> None:

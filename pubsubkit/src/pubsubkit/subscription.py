@@ -14,6 +14,7 @@ from pubsubkit.dead_letter import DeadLetters
 from pubsubkit.driver import Capability, Settlement, Verdict
 from pubsubkit.errors import ClosedError, PubSubError
 from pubsubkit.hooks import report_received, report_settled
+from pubsubkit.lease import keep_leases
 from pubsubkit.ledger import Ledger
 from pubsubkit.message import Message
 from pubsubkit.options import check_wait
@@ -78,6 +79,7 @@ class Subscription(Closing):
         self._opening = asyncio.Lock()
         self._stopping: asyncio.Future[None] | None = None
         self._ledger = Ledger(self.options.ack_wait)
+        self._leases: asyncio.Future[None] | None = None
         self._dead_letters = DeadLetters(connection, self.options) if self.options.dead_letter else None
 
     async def __aenter__(self) -> Self:
@@ -196,6 +198,9 @@ class Subscription(Closing):
                 except BaseException:
                     await self._remove_ephemeral()
                     raise
+                if self.options.max_lease is not None and leases:
+                    keep = keep_leases(self._ledger, Message.in_progress, self.options.max_lease)
+                    self._leases = asyncio.ensure_future(keep)
             return self._inner
 
     async def _join(self, spec: ConsumerSpec) -> DriverSubscription:
@@ -216,6 +221,9 @@ class Subscription(Closing):
     async def _close(self) -> None:
         """Wait for verdicts under way, then give back what has none."""
         self._ledger.close()
+        if self._leases is not None:
+            self._leases.cancel()
+            await asyncio.wait([self._leases])
         try:
             await self._bounded(self._finish, "closed")
             await self._bounded(self._remove_ephemeral, "left its consumer")
