@@ -64,6 +64,8 @@ class Consumer(Closing):
                 self._connection.require(capability)
         for capability in NEEDED if options.dead_letter else ():
             self._connection.require(capability)
+        if options.native:
+            self._connection.driver.check_native("consumer", options.native)
 
     def subscribe(self) -> Subscription:
         """Return a new member of this consumer: an async context manager and async iterator of messages.
@@ -168,6 +170,7 @@ class Consumer(Closing):
             max_deliver=None if options.dead_letter else options.max_deliver,
             max_in_flight=options.max_in_flight,
             deliver_from=options.deliver_from,
+            native=options.native,
         )
 
     async def _close(self) -> None:

@@ -24,10 +24,11 @@ A distribution registers its driver class under the URL scheme::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
+from pubsubkit.errors import UnsupportedError
 from pubsubkit.receipt import PublishReceipt
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class OutgoingMessage(NamedTuple):
     subject: str
     data: bytes
     headers: Mapping[str, str] | None = None
+    """For a driver with those that :meth:`Driver.check_native` has let pass."""
     message_id: str | None = None
     """Stored once within the stream's duplicate window; None for no de-duplication."""
 
@@ -177,6 +179,8 @@ class StreamInfo:
     bytes: int
     first_sequence: int
     last_sequence: int
+    native: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    """The whole configuration by the backend's own names, where it has such; ``options.native`` is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +201,8 @@ class ConsumerSpec:
     max_deliver: int | None
     max_in_flight: int
     deliver_from: DeliverFrom
+    native: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    """Asked for only; what there is says :attr:`ConsumerInfo.native`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +214,8 @@ class ConsumerInfo:
     """Messages that were never delivered yet."""
     num_ack_pending: int
     """Messages that were delivered and are not done: they have no verdict, or were given back and will come again."""
+    native: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    """As :attr:`StreamInfo.native`."""
 
 
 class Delivery(ABC):
@@ -332,6 +340,18 @@ class Driver(ABC):
     async def ping(self) -> None:
         """Make one round trip to the broker, or raise."""
 
+    def check_native(self, kind: Literal["stream", "consumer", "message"], settings: Mapping[str, Any]) -> None:
+        """Look at native settings before anything is sent: of the options, or the native headers of a message.
+
+        To be overridden by a driver that takes some.
+
+        :raises UnsupportedError: the backend, or the broker's version, has no such settings.
+        :raises InvalidArgumentError: a portable option says the same, or they are known to be wrong.
+        """
+        raise UnsupportedError(
+            f"{self.address} has no native settings of a {kind}: {', '.join(map(str, settings))}; leave out native="
+        )
+
     @abstractmethod
     async def stream_info(self, name: str) -> StreamInfo | None:
         """The stream with its options as they are on the broker, its defaults filled in; None when there is none."""
@@ -349,7 +369,8 @@ class Driver(ABC):
     async def update_stream(self, options: StreamOptions) -> None:
         """Give the existing stream these options, and leave alone what ``StreamOptions`` cannot express.
 
-        They are never narrower than what :meth:`stream_info` returned.
+        They are never narrower than what :meth:`stream_info` returned.  Native settings that are, because messages
+        would be lost, are a ``ConflictError``.
         """
 
     @abstractmethod

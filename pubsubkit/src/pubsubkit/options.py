@@ -6,15 +6,17 @@ All options are frozen, keyword-only and checked on construction; all problems o
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from pubsubkit.errors import InvalidArgumentError
+from pubsubkit.native import check_settings
 from pubsubkit.retry import Backoff
 from pubsubkit.subjects import check_filter, check_subject
 
@@ -65,7 +67,7 @@ class _Problems:
         if not good:
             self.found.append(text)
 
-    def call(self, name: str, check: Callable[[str], object], value: str) -> None:
+    def call(self, name: str, check: Callable[[Any], object], value: object) -> None:
         try:
             check(value)
         except InvalidArgumentError as error:
@@ -129,7 +131,8 @@ def _given(**values: object) -> dict[str, object]:
 class StreamOptions:
     r"""A stream: which subjects it holds, where, and for how long.
 
-    Retention is by limits: a message stays until a limit pushes it out, whether it was consumed or not.
+    Retention is by limits: a message stays until a limit pushes it out, whether it was consumed or not.  What only
+    one backend has, other kinds of retention among it, is asked for by ``native``.
 
     :param name: letters, digits, ``-``, ``_`` and the like; no blanks and none of ``. * > / \``.
     :param subjects: filters of the subjects it holds; ``("{name}.>",)`` when empty.
@@ -141,6 +144,8 @@ class StreamOptions:
     :param duplicate_window: seconds in which a message id is stored once only; None for the broker's default, 120.
     :param replicas: copies in a cluster.
     :param discard: at a limit, ``"old"`` drops the oldest message and ``"new"`` refuses the new one.
+    :param native: settings of the backend's own, by its own names, such as ``{"compression": "s2"}`` for NATS; a
+        backend without any refuses them.
     :raises InvalidArgumentError: a field is out of its range.
     """
 
@@ -154,6 +159,7 @@ class StreamOptions:
     duplicate_window: float | None = None
     replicas: int = 1
     discard: Literal["old", "new"] = "old"
+    native: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any], hash=False)
 
     def __post_init__(self) -> None:
         problems = _Problems()
@@ -168,6 +174,7 @@ class StreamOptions:
         problems.whole(1, replicas=self.replicas, **_given(**limits, max_message_size=self.max_message_size))
         problems.seconds(**_given(max_age=self.max_age, duplicate_window=self.duplicate_window))
         problems.one_of("discard", self.discard, ("old", "new"))
+        _copy_native(self, problems)
         problems.report(self)
         if self.max_age is not None and self.duplicate_window is not None:
             problems.check(self.duplicate_window <= self.max_age, "duplicate_window is longer than max_age")
@@ -249,6 +256,8 @@ class ConsumerOptions:
     :param deliver_from: where a new consumer starts; one that exists goes on where it was.
     :param max_in_flight: the most messages without a verdict, over all members of the consumer.
     :param manage: what opening may do to the stream and the consumer.
+    :param native: settings of the backend's own for the consumer, by its own names, such as
+        ``{"metadata": {"team": "billing"}}`` for NATS; a backend without any refuses them.
     :raises InvalidArgumentError: a field is out of its range.
     """
 
@@ -266,6 +275,7 @@ class ConsumerOptions:
     deliver_from: DeliverFrom = "all"
     max_in_flight: int = 1000
     manage: Manage = "create"
+    native: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any], hash=False)
 
     def __post_init__(self) -> None:
         problems = _Problems()
@@ -282,6 +292,7 @@ class ConsumerOptions:
         _check_backoff(self, problems)
         problems.one_of("manage", self.manage, ("create", "update", "none"))
         _check_deliver_from(self.deliver_from, problems)
+        _copy_native(self, problems)
         problems.report(self)
 
     @property
@@ -295,6 +306,10 @@ def _coerce_storage(options: StreamOptions | PublisherOptions | ConsumerOptions,
         object.__setattr__(options, "storage", Storage(options.storage))
     except ValueError:
         problems.one_of("storage", options.storage, tuple(Storage))
+
+
+def _copy_native(options: StreamOptions | ConsumerOptions, problems: _Problems) -> None:
+    problems.call("native", lambda given: object.__setattr__(options, "native", check_settings(given)), options.native)
 
 
 def _resolve_stream(options: PublisherOptions | ConsumerOptions, problems: _Problems) -> None:

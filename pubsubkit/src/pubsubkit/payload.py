@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pubsubkit.errors import InvalidArgumentError
 
-__all__ = ["check_data", "check_headers", "check_message_id", "check_size", "message_size"]
+__all__ = ["check_data", "check_headers", "check_message_id", "check_native_headers", "check_size", "message_size"]
 
 _header_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _unsafe_in_value = re.compile(r"[\r\n\x00\ud800-\udfff]").search
@@ -44,15 +44,32 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
         if not isinstance(name, str) or not _header_name(name):
             raise InvalidArgumentError(f"invalid header name {name!r}: letters, digits and !#$%&'*+-.^_`|~ only")
         if name.lower().startswith(_RESERVED):
-            raise InvalidArgumentError(f"header {name!r}: names that begin with 'Nats-' are the broker's own")
-        if not isinstance(value, str):
-            raise InvalidArgumentError(f"header {name!r}: the value must be str, got {type(value).__name__}")
-        if value != value.strip() or _unsafe_in_value(value):
             raise InvalidArgumentError(
-                f"header {name!r}: the value must have no line break, no NUL and no blanks at its ends; "
-                "percent-encode it"
+                f"header {name!r}: names that begin with 'Nats-' are the broker's own; what it takes goes into native="
             )
+        _check_value(name, value)
     return dict(headers)
+
+
+def check_native_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return *headers* for the broker when their values can be carried; their names the driver knows.
+
+    :raises InvalidArgumentError: *headers* is no mapping, or a value breaks the rules of :func:`check_headers`.
+    """
+    if not isinstance(headers, Mapping):
+        raise InvalidArgumentError(f"native must map names of headers to values, got {type(headers).__name__}")
+    for name, value in headers.items():
+        _check_value(name, value)
+    return headers
+
+
+def _check_value(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"header {name!r}: the value must be str, got {type(value).__name__}")
+    if value != value.strip() or _unsafe_in_value(value):
+        raise InvalidArgumentError(
+            f"header {name!r}: the value must have no line break, no NUL and no blanks at its ends; percent-encode it"
+        )
 
 
 def check_message_id(message_id: str) -> str:

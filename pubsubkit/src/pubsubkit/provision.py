@@ -2,31 +2,34 @@
 
 An existing stream must promise at least what is asked: hold the subjects, be as durable, have the limits that were
 given.  An existing consumer must be the same but for where it started.  What differs is reported as a
-:class:`ConflictError` with the differences, or mended under ``manage="update"``: a stream as long as nothing is
-narrowed, a consumer to what is asked.
+:class:`ConflictError` with one line ``field: is -> wanted`` for each, or mended and logged under ``manage="update"``: a
+stream as long as nothing is narrowed, a consumer to what is asked.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from typing import TYPE_CHECKING
 
 from pubsubkit.errors import ConflictError, InvalidArgumentError, NotFoundError
+from pubsubkit.native import differences
 from pubsubkit.options import Storage
 from pubsubkit.subjects import covers, overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pubsubkit.driver import ConsumerSpec, Driver
+    from pubsubkit.driver import ConsumerSpec, Driver, StreamInfo
     from pubsubkit.options import Manage, StreamOptions
 
 __all__ = ["check_filter_reaches", "ensure_consumer", "ensure_stream", "find_stream"]
 
+logger = logging.getLogger("pubsubkit.provision")
+
 _LIMITS = ("max_messages", "max_bytes", "max_age", "max_message_size")
 _CONSUMER_FIELDS = ("filter_subject", "ack_wait", "max_deliver", "max_in_flight")
-_KEEP = "; change one of them, or open with manage='none' to use it as it is"
 
 
 async def find_stream(driver: Driver, name: str) -> StreamOptions:
@@ -34,10 +37,7 @@ async def find_stream(driver: Driver, name: str) -> StreamOptions:
 
     :raises NotFoundError: there is none.
     """
-    info = await driver.stream_info(name)
-    if info is None:
-        raise NotFoundError(f"no stream {name!r} on {driver.address}")
-    return info.options
+    return (await _find(driver, name)).options
 
 
 async def ensure_stream(driver: Driver, wanted: StreamOptions, manage: Manage) -> StreamOptions:
@@ -46,6 +46,8 @@ async def ensure_stream(driver: Driver, wanted: StreamOptions, manage: Manage) -
     :raises NotFoundError: it is missing and *manage* is ``none``.
     :raises ConflictError: it promises less than *wanted*, and *manage* is ``create`` or mending would narrow it.
     """
+    if wanted.native:
+        driver.check_native("stream", wanted.native)
     if manage == "none":
         return await find_stream(driver, wanted.name)
     info = await driver.stream_info(wanted.name)
@@ -56,16 +58,18 @@ async def ensure_stream(driver: Driver, wanted: StreamOptions, manage: Manage) -
             # Lost a race against another creator, or it overlaps a stream of another name.
             if await driver.stream_info(wanted.name) is None:
                 raise
-        found = await find_stream(driver, wanted.name)
-    else:
-        found = info.options
-    gaps = _stream_gaps(wanted, found)
+        info = await _find(driver, wanted.name)
+    found, what = info.options, f"stream {wanted.name!r}"
+    gaps = _stream_gaps(wanted, found) + differences(wanted.native, info.native)
     if not gaps:
         return found
     wider = _widened(wanted, found) if manage == "update" else None
-    if wider is None or _stream_gaps(wanted, wider):
-        raise ConflictError(f"stream {wanted.name!r} exists with another configuration: {'; '.join(gaps)}{_KEEP}")
+    if wider is None:
+        raise _conflict(what, gaps)
+    if narrower := _stream_gaps(wanted, wider):
+        raise _conflict(what, narrower)
     await driver.update_stream(wider)
+    _log(what, gaps)
     return await find_stream(driver, wanted.name)
 
 
@@ -87,12 +91,13 @@ async def ensure_consumer(driver: Driver, wanted: ConsumerSpec, manage: Manage) 
                 raise
     if info is None or manage == "none":
         return info.spec if info else wanted
-    different = _differences(wanted, info.spec, _CONSUMER_FIELDS)
+    what = f"consumer {wanted.stream}/{wanted.name}"
+    different = _differences(wanted, info.spec, _CONSUMER_FIELDS) + differences(wanted.native, info.native)
     if different and manage == "create":
-        name = f"{wanted.stream}/{wanted.name}"
-        raise ConflictError(f"consumer {name!r} exists with another configuration: {'; '.join(different)}{_KEEP}")
+        raise _conflict(what, different)
     if different:
         await driver.update_consumer(wanted)
+        _log(what, different)
     return wanted
 
 
@@ -111,6 +116,25 @@ def check_filter_reaches(pattern: str, stream: StreamOptions) -> None:
         )
 
 
+async def _find(driver: Driver, name: str) -> StreamInfo:
+    info = await driver.stream_info(name)
+    if info is None:
+        raise NotFoundError(f"no stream {name!r} on {driver.address}")
+    return info
+
+
+def _conflict(what: str, lines: Iterable[str]) -> ConflictError:
+    diff = "".join(f"\n- {line}" for line in lines)
+    return ConflictError(
+        f"{what} exists with another configuration (is -> wanted); change one of them, or open with manage='none' to "
+        f"use it as it is:{diff}"
+    )
+
+
+def _log(what: str, lines: Iterable[str]) -> None:
+    logger.info("updated %s: %s", what, "; ".join(lines))
+
+
 def _uncovered(wanted: StreamOptions, found: StreamOptions) -> list[str]:
     return [want for want in wanted.subjects if not any(covers(have, want) for have in found.subjects)]
 
@@ -118,11 +142,11 @@ def _uncovered(wanted: StreamOptions, found: StreamOptions) -> list[str]:
 def _stream_gaps(wanted: StreamOptions, found: StreamOptions) -> list[str]:
     gaps: list[str] = []
     if missing := _uncovered(wanted, found):
-        gaps.append(f"subjects: {', '.join(missing)} wanted, it holds {', '.join(found.subjects)}")
+        gaps.append(f"subjects: {', '.join(found.subjects)} -> {', '.join((*found.subjects, *missing))}")
     if wanted.storage is Storage.FILE and found.storage is not Storage.FILE:
-        gaps.append("storage: file wanted, it is memory")
+        gaps.append("storage: memory -> file")
     if wanted.replicas > found.replicas:
-        gaps.append(f"replicas: {wanted.replicas} wanted, it has {found.replicas}")
+        gaps.append(f"replicas: {found.replicas} -> {wanted.replicas}")
     given = [name for name in (*_LIMITS, "duplicate_window") if getattr(wanted, name) is not None]
     if any(getattr(wanted, name) for name in ("max_messages", "max_bytes")):
         given.append("discard")
@@ -131,7 +155,7 @@ def _stream_gaps(wanted: StreamOptions, found: StreamOptions) -> list[str]:
 
 def _differences(wanted: object, found: object, fields: Iterable[str]) -> list[str]:
     pairs = ((name, getattr(wanted, name), getattr(found, name)) for name in fields)
-    return [f"{name}: {want!r} wanted, it is {have!r}" for name, want, have in pairs if not _same(want, have)]
+    return [f"{name}: {have!r} -> {want!r}" for name, want, have in pairs if not _same(want, have)]
 
 
 def _same(want: object, have: object) -> bool:
@@ -142,8 +166,12 @@ def _same(want: object, have: object) -> bool:
 
 
 def _widened(wanted: StreamOptions, found: StreamOptions) -> StreamOptions | None:
-    """*found* with everything of *wanted* that keeps more messages than before; None when they contradict."""
-    changes: dict[str, object] = {"subjects": found.subjects + tuple(_uncovered(wanted, found))}
+    """*found* with everything of *wanted* that keeps more messages than before; None when they contradict.
+
+    Of native settings the driver knows.
+    """
+    subjects = found.subjects + tuple(_uncovered(wanted, found))
+    changes: dict[str, object] = {"subjects": subjects, "native": wanted.native}
     for name in (*_LIMITS, "duplicate_window"):
         want, have = getattr(wanted, name), getattr(found, name)
         if want is not None and have is not None and want > have:

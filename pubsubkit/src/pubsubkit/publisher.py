@@ -19,7 +19,7 @@ from pubsubkit.errors import (
     PublishBatchError,
     PubSubError,
 )
-from pubsubkit.payload import check_data, check_headers, check_message_id, check_size
+from pubsubkit.payload import check_data, check_headers, check_message_id, check_native_headers, check_size
 from pubsubkit.pipeline import Pipeline
 from pubsubkit.provision import ensure_stream, find_stream
 from pubsubkit.sender import Sender
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
         tuple[str, bytes]
         | tuple[str, bytes, Mapping[str, str] | None]
         | tuple[str, bytes, Mapping[str, str] | None, str | None]
+        | tuple[str, bytes, Mapping[str, str] | None, str | None, Mapping[str, str] | None]
     )
+    Given = tuple[str, object, Mapping[str, str] | None, str | None, Mapping[str, str] | None]
 
 __all__ = ["Publisher"]
 
@@ -79,7 +81,13 @@ class Publisher(Closing):
         return self
 
     async def publish(
-        self, subject: str, data: Payload, *, headers: Mapping[str, str] | None = None, message_id: str | None = None
+        self,
+        subject: str,
+        data: Payload,
+        *,
+        headers: Mapping[str, str] | None = None,
+        message_id: str | None = None,
+        native: Mapping[str, str] | None = None,
     ) -> PublishReceipt:
         """Publish one message and return when the broker has stored it.
 
@@ -87,10 +95,12 @@ class Publisher(Closing):
         :param data: the payload.
         :param headers: text to text, carried exactly or refused.
         :param message_id: stored once within the stream's duplicate window; a repeat returns ``duplicate=True``.
+        :param native: headers for the broker itself, by its own names, such as ``{"Nats-TTL": "1h"}`` for NATS; a
+            backend without any refuses them.
         :raises PubSubError: see the class.  Cancelling leaves the message stored whole or not at all.
         """
         started = time.perf_counter()
-        message = await self._prepare(subject, data, headers, message_id, started)
+        message = await self._prepare((subject, data, headers, message_id, native), started)
         if self._pipeline.ahead:
             # Messages of publish_soon have not been handed over yet: queue up behind them.
             return await (await self._put(message, self._pipeline.window, started))
@@ -100,7 +110,13 @@ class Publisher(Closing):
         return outcome
 
     async def publish_soon(
-        self, subject: str, data: Payload, *, headers: Mapping[str, str] | None = None, message_id: str | None = None
+        self,
+        subject: str,
+        data: Payload,
+        *,
+        headers: Mapping[str, str] | None = None,
+        message_id: str | None = None,
+        native: Mapping[str, str] | None = None,
     ) -> asyncio.Future[PublishReceipt]:
         """Take one message for publishing; return a future of its receipt.
 
@@ -112,7 +128,7 @@ class Publisher(Closing):
             nothing; cancelling the future does not recall the message.
         """
         started = time.perf_counter()
-        message = await self._prepare(subject, data, headers, message_id, started)
+        message = await self._prepare((subject, data, headers, message_id, native), started)
         return await self._put(message, self._pipeline.window, started)
 
     async def publish_many(
@@ -120,8 +136,8 @@ class Publisher(Closing):
     ) -> list[PublishReceipt]:
         """Publish all of *messages* in order and return their receipts when all are stored.
 
-        :param messages: ``(subject, data)``, ``(subject, data, headers)`` or :class:`OutgoingMessage`, from an
-            iterable or async iterable of any length.
+        :param messages: ``(subject, data)``, ``(subject, data, headers)`` and so on in the order of
+            :meth:`publish`, or :class:`OutgoingMessage`, from an iterable or async iterable of any length.
         :param window: how many may be unconfirmed at a time; None for ``options.window``.
         :raises PublishBatchError: one failed.  No more are taken after the first failure; the error says of each
             message that was taken whether it was stored.  Cancelling leaves those that were taken under way.
@@ -186,15 +202,16 @@ class Publisher(Closing):
                     raise
                 self._check_open()
 
-    async def _prepare(
-        self, subject: str, data: object, headers: Mapping[str, str] | None, message_id: str | None, started: float
-    ) -> OutgoingMessage:
+    async def _prepare(self, given: Given, started: float) -> OutgoingMessage:
         """Check a message and make it what the driver gets."""
+        subject, data, headers, message_id, native = given
         try:
             seen = self._full_subjects.get(subject) if isinstance(subject, str) else None
             full = seen or await self._admit(subject)
             payload = check_data(data)
             fields = self._headers(full, headers)
+            if native:
+                fields = {**(fields or {}), **self._native(native)}
             unique = self._message_id(message_id)
             check_size(payload, fields, unique, self._driver.max_payload)
         except BaseException as error:
@@ -228,6 +245,11 @@ class Publisher(Closing):
         if headers:
             self._connection.require(Capability.HEADERS)
         return headers or None
+
+    def _native(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        headers = check_native_headers(headers)
+        self._driver.check_native("message", headers)
+        return headers
 
     def _full(self, subject: str) -> str:
         prefix = self.options.subject_prefix
@@ -265,14 +287,24 @@ class Publisher(Closing):
 
     async def _take(self, item: Publishable, window: Window) -> PublishFuture | PubSubError:
         try:
-            given = OutgoingMessage(*cast("tuple[str, bytes]", item))
+            given = _given(*cast("tuple[str, bytes]", item))
         except TypeError:
             return InvalidArgumentError(f"expected (subject, data) or (subject, data, headers), got {item!r:.80}")
         try:
             started = time.perf_counter()
-            return await self._put(await self._prepare(*given, started), window, started)
+            return await self._put(await self._prepare(given, started), window, started)
         except PubSubError as error:
             return error
+
+
+def _given(
+    subject: str,
+    data: object,
+    headers: Mapping[str, str] | None = None,
+    message_id: str | None = None,
+    native: Mapping[str, str] | None = None,
+) -> Given:
+    return subject, data, headers, message_id, native
 
 
 def _check_window(window: object) -> int:

@@ -32,7 +32,7 @@ def check_same(what: str, wanted: StreamOptions | ConsumerSpec, found: StreamOpt
     :raises ConflictError: they differ; the message lists each difference.
     """
     pairs = ((field.name, getattr(wanted, field.name), getattr(found, field.name)) for field in fields(wanted))
-    different = [f"{name}: {want!r} wanted, it is {have!r}" for name, want, have in pairs if want != have]
+    different = [f"{name}: {have!r} -> {want!r}" for name, want, have in pairs if want != have]
     if different:
         raise ConflictError(f"{what} exists with another configuration: {'; '.join(different)}")
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pubsubkit.driver import ConsumerInfo, ConsumerSpec, StreamInfo
+from pubsubkit.native import merged
 from pubsubkit.options import Storage, StreamOptions
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def stream_config(options: StreamOptions) -> dict[str, Any]:
     }
     if options.duplicate_window is not None:
         config["duplicate_window"] = nanoseconds(options.duplicate_window)
-    return config
+    return {**config, **options.native}
 
 
 def stream_info(answer: Mapping[str, Any]) -> StreamInfo:
@@ -97,6 +98,7 @@ def stream_info(answer: Mapping[str, Any]) -> StreamInfo:
         bytes=state["bytes"],
         first_sequence=state["first_seq"],
         last_sequence=state["last_seq"],
+        native=config,
     )
 
 
@@ -118,7 +120,7 @@ def consumer_config(spec: ConsumerSpec) -> dict[str, Any]:
         config["filter_subject"] = spec.filter_subject
     if spec.max_deliver:
         config["metadata"] = {_ASKED: str(spec.max_deliver)}
-    return config
+    return merged(config, spec.native)
 
 
 def changed_consumer(config: Mapping[str, Any], spec: ConsumerSpec) -> dict[str, Any]:
@@ -155,7 +157,8 @@ def consumer_info(answer: Mapping[str, Any]) -> ConsumerInfo:
         max_in_flight=config.get("max_ack_pending", 0),
         deliver_from=_deliver_from(config),
     )
-    return ConsumerInfo(spec=spec, num_pending=answer["num_pending"], num_ack_pending=answer["num_ack_pending"])
+    pending, unsettled = answer["num_pending"], answer["num_ack_pending"]
+    return ConsumerInfo(spec=spec, num_pending=pending, num_ack_pending=unsettled, native=config)
 
 
 def _limit(config: Mapping[str, Any], name: str) -> int | None:

@@ -56,6 +56,7 @@ class Connection:
         self._losses: set[asyncio.Future[None]] = set()
         self._undisturbed: set[asyncio.Future[object]] = set()
         self._reconnects = 0
+        self._version = (0, 0)
         self._seen: Exception | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._on_state: Callable[[ConnectionState, Exception | None], None] | None = None
@@ -69,6 +70,14 @@ class Connection:
     def up(self) -> bool:
         """Whether the connection is there at the moment."""
         return self._connected.is_set() and self.client.is_connected
+
+    @property
+    def server_version(self) -> tuple[int, int]:
+        """Major and minor number of the server that we are connected to, or were last."""
+        found = self.client.connected_server_version
+        if found.major:  # nats-py says 0.0.0 while it looks for a server
+            self._version = (found.major, found.minor)
+        return self._version
 
     @property
     def gone(self) -> TransientError | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pubsubkit.backend import Backend
 from pubsubkit.driver import Capability, Driver
 from pubsubkit.errors import ConfigurationError
+from pubsubkit_nats import native
 from pubsubkit_nats.failures import ERROR_TABLE
 from pubsubkit_nats.link import Link
 from pubsubkit_nats.manager import StreamManager
@@ -15,7 +16,7 @@ from pubsubkit_nats.pull import PullSubscription
 from pubsubkit_nats.settings import NatsOptions, connect_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nats.aio.client import Client
 
@@ -35,7 +36,7 @@ def NatsBackend(client: Client, *, plugins: Iterable[object] = (), **options: An
     :param client: connected with ``await client.connect(...)``.
     :param plugins: as for ``pubsubkit.connect``.
     :param options: fields of :class:`NatsOptions` that are not about connecting: ``request_timeout``, ``heartbeat``,
-        ``domain``.
+        ``domain``, ``api_prefix``.
     :raises ConfigurationError: an option is wrong.
     """
     try:
@@ -90,6 +91,10 @@ class NatsDriver(StreamManager, Driver):
     async def ping(self) -> None:
         """PING, PONG."""
         await self._link.ping()
+
+    def check_native(self, kind: Literal["stream", "consumer", "message"], settings: Mapping[str, Any]) -> None:
+        """JetStream's own settings are taken, as far as the server is new enough; see :mod:`pubsubkit_nats.native`."""
+        native.check(kind, settings, self._link.server_version)
 
     async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
         """Publish with confirmation; see :class:`PublishPipe`."""

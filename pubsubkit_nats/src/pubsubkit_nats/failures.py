@@ -77,11 +77,18 @@ _TRANSIENT = {10008, 10009, 10023, 10158, 10163, 10167}
 _BY_CODE: Mapping[int, type[PubSubError]] = {
     **dict.fromkeys(_TRANSIENT, TransientError),
     **dict.fromkeys((10014, 10059, 10060), NotFoundError),
-    **dict.fromkeys((10012, 10013, 10052, 10058, 10065, 10148), ConflictError),
+    **dict.fromkeys((10012, 10013, 10052, 10058, 10065, 10099, 10100, 10148), ConflictError),
+    **dict.fromkeys((10070, 10071, 10164), ConflictError),
     **dict.fromkeys((10028, 10047, 10077, 10122), StreamFullError),
-    **dict.fromkeys((10039, 10076), ConfigurationError),
+    **dict.fromkeys((10005, 10039, 10076, 10111, 10166, 10188), ConfigurationError),
     **dict.fromkeys((10035, 10074), UnsupportedError),
     10054: InvalidArgumentError,
+}
+
+_HINTS = {
+    10111: "; Nats-Rollup is sub or all, and needs StreamOptions(native={'allow_rollup_hdrs': True})",
+    10166: "; open the stream with StreamOptions(native={'allow_msg_ttl': True})",
+    10188: "; open the stream with StreamOptions(native={'allow_msg_schedules': True})",
 }
 
 
@@ -101,6 +108,6 @@ def jetstream_error(answer: Mapping[str, Any], doing: str) -> PubSubError:
         answer.get("code", 0), answer.get("err_code", 0), answer.get("description", "no reason given")
     )
     fallback = TransientError if cause.code == 503 else InvalidArgumentError if cause.code == 400 else PubSubError
-    error = _BY_CODE.get(cause.err_code, fallback)(f"{doing}: {cause}")
+    error = _BY_CODE.get(cause.err_code, fallback)(f"{doing}: {cause}{_HINTS.get(cause.err_code, '')}")
     error.__cause__ = cause
     return error

@@ -73,7 +73,7 @@ class Link(Connection):
                 raise
             raise ConfigurationError(
                 "JetStream does not answer: start the server with JetStream on (nats-server -js), "
-                "enable it for the account, or set the right ?domain="
+                "enable it for the account, or set the right ?domain= or ?api_prefix="
             ) from error
         except PermissionDeniedError:
             if self.denials.of("", reply_inbox(self.client)):
@@ -87,4 +87,6 @@ class Link(Connection):
 
     @property
     def _api(self) -> str:
+        if self.options.api_prefix:
+            return self.options.api_prefix
         return f"$JS.{self.options.domain}.API" if self.options.domain else "$JS.API"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pubsubkit_nats import codec
+from pubsubkit.errors import ConflictError, InvalidArgumentError
+from pubsubkit.native import differences, merged
+from pubsubkit_nats import codec, native
 from pubsubkit_nats.failures import jetstream_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pubsubkit.driver import ConsumerInfo, ConsumerSpec, StreamInfo
     from pubsubkit.options import StreamOptions
@@ -32,16 +34,16 @@ class StreamManager:
 
     async def create_stream(self, options: StreamOptions) -> None:
         """Create it; the server takes the same configuration again."""
-        name = options.name
-        config = {**codec.stream_config(options), "retention": "limits"}
-        await self._link.ask(f"STREAM.CREATE.{name}", config, f"create stream {name!r}")
+        await self._put_stream(options, {"retention": "limits", **codec.stream_config(options)}, "create")
 
     async def update_stream(self, options: StreamOptions) -> None:
         """Change what the options say and keep the rest."""
         name = options.name
-        current = await self._link.ask(f"STREAM.INFO.{name}", None, f"look up stream {name!r}")
-        config = {**current["config"], **codec.stream_config(options)}
-        await self._link.ask(f"STREAM.UPDATE.{name}", config, f"update stream {name!r}")
+        current = (await self._link.ask(f"STREAM.INFO.{name}", None, f"look up stream {name!r}"))["config"]
+        if lossy := native.lossy(options.native, current):
+            diff = "".join(f"\n- {line}" for line in lossy)
+            raise ConflictError(f"stream {name!r} could lose messages, so this is not changed (is -> wanted):{diff}")
+        await self._put_stream(options, merged(current, codec.stream_config(options)), "update")
 
     async def delete_stream(self, name: str) -> bool:
         """Delete it; False when there was none."""
@@ -73,6 +75,11 @@ class StreamManager:
         subject, doing = f"CONSUMER.DELETE.{stream}.{name}", f"delete consumer {stream}/{name}"
         return bool(await self._find(subject, doing, {_NO_STREAM, _NO_CONSUMER}))
 
+    async def _put_stream(self, options: StreamOptions, config: dict[str, Any], action: str) -> None:
+        doing = f"{action} stream {options.name!r}"
+        answer = await self._link.ask(f"STREAM.{action.upper()}.{options.name}", config, doing)
+        self._check_taken(options.native, answer, doing)
+
     async def _raw_consumer(self, stream: str, name: str) -> dict[str, Any] | None:
         subject, doing = f"CONSUMER.INFO.{stream}.{name}", f"look up consumer {stream}/{name}"
         return await self._find(subject, doing, {_NO_STREAM, _NO_CONSUMER})
@@ -80,7 +87,17 @@ class StreamManager:
     async def _put_consumer(self, spec: ConsumerSpec, config: dict[str, Any], action: str) -> None:
         body = {"stream_name": spec.stream, "config": config, "action": action}
         doing = f"{action} consumer {spec.stream}/{spec.name}"
-        await self._link.ask(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", body, doing)
+        answer = await self._link.ask(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", body, doing)
+        self._check_taken(spec.native, answer, doing)
+
+    def _check_taken(self, settings: Mapping[str, Any], answer: Mapping[str, Any], doing: str) -> None:
+        """Servers before 2.12 say nothing of a setting that they do not know."""
+        if ignored := differences(settings, answer["config"]):
+            diff = "".join(f"\n- {line}" for line in ignored)
+            raise InvalidArgumentError(
+                f"{doing}: done, but the server did not take all native settings; are their names right "
+                f"(is -> wanted)?{diff}"
+            )
 
     async def _find(self, subject: str, doing: str, absent: Iterable[int]) -> dict[str, Any] | None:
         answer = await self._link.call(subject)

@@ -46,12 +46,17 @@ class NatsOptions:
         "_INBOX", doc="first tokens of reply subjects, for accounts with narrow permissions", parse=text
     )
     domain: str | None = param(None, doc="JetStream domain, for leaf nodes", parse=text)
+    api_prefix: str | None = param(
+        None, doc="first tokens of the JetStream API, where it is imported from another account", parse=text
+    )
 
     def __post_init__(self) -> None:
         for name in ("connect_timeout", "request_timeout", "ping_interval", "heartbeat"):
             value: object = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ValueError(f"{name}={value!r}: expected seconds above 0")
+        if self.domain and self.api_prefix:
+            raise ValueError("domain and api_prefix both say where the JetStream API is; give one")
 
 
 def connect_arguments(url: BackendURL, options: NatsOptions) -> dict[str, Any]:
