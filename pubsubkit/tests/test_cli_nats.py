@@ -185,7 +185,7 @@ async def test_stream_of_another_name(server: NatsServer) -> None:
     ]
     clash = await run(server.url, "pub", "orders.eu.x", "1", "--stream", "ORDERS", "--storage", "file")
     assert clash.code == 1
-    assert "storage: file wanted, it is memory" in clash.err
+    assert "storage: memory -> file" in clash.err
 
 
 async def test_durable_goes_on_over_runs(server: NatsServer) -> None:

@@ -96,6 +96,9 @@ def test_options_are_frozen_and_keyword_only():
         (StreamOptions, {"name": "S", "discard": "none"}),
         (StreamOptions, {"name": "S", "replicas": 0}),
         (StreamOptions, {"name": "S", "max_age": 1, "duplicate_window": 2}),
+        (StreamOptions, {"name": "S", "native": ["compression"]}),
+        (StreamOptions, {"name": "S", "native": {"metadata": {"team": object()}}}),
+        (ConsumerOptions, {"stream_name": "S", "native": {"pause": float("nan")}}),
     ],
 )
 def test_bad_values(kind: type, bad: dict[str, object]):

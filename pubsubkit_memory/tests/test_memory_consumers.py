@@ -141,7 +141,7 @@ async def test_create_again(lab: Any) -> None:
     await lab.publish(b"1", b"2")
     await lab.read(await lab.member(), 1)
     assert await lab.read(await lab.member(), 1) == [b"2"]
-    with pytest.raises(ConflictError, match=r"consumer s/d .*: ack_wait: 1.0 wanted, it is 30.0"):
+    with pytest.raises(ConflictError, match=r"consumer s/d .*: ack_wait: 30.0 -> 1.0"):
         await lab.driver.create_consumer(lab.spec(ack_wait=1.0))
 
 

@@ -92,7 +92,7 @@ async def test_create_again(lab: Any) -> None:
     await lab.publish(b"1")
     await lab.stream(max_messages=5)
     await lab.stream(max_messages=5, duplicate_window=120.0)
-    with pytest.raises(ConflictError, match=r"max_messages: 6 wanted, it is 5; discard: 'new' wanted, it is 'old'"):
+    with pytest.raises(ConflictError, match=r"max_messages: 5 -> 6; discard: 'old' -> 'new'"):
         await lab.stream(max_messages=6, discard="new")
     assert (await info_of(lab)).messages == 1
 

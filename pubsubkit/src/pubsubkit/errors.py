@@ -68,13 +68,16 @@ class PermissionDeniedError(PubSubError):
 
 
 class UnsupportedError(PubSubError):
-    """The backend does not have this capability; ``Backend.capabilities`` says what it has."""
+    """The backend does not have this capability, ``Backend.capabilities`` says what it has; or no such native setting,
+    or only in a later version, which the message names.
+    """
 
 
 class ConflictError(PubSubError):
     """A stream or consumer exists with a configuration that differs from the one asked for.
 
-    The message lists each difference.  Nothing was changed.
+    The message has a line ``field: is -> wanted`` for each difference.  Nothing was changed.  For a publish: the stream
+    is not as a native header expects, and nothing was stored.
     """
 
 

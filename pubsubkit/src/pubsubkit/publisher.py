@@ -61,8 +61,9 @@ class Publisher(Closing):
     All publishing methods raise :class:`InvalidArgumentError` for a subject, payload or header that cannot be
     published (see :mod:`pubsubkit.subjects`; payload and headers together must fit ``Backend.max_payload`` bytes),
     :class:`NotFoundError` when the stream does not hold the subject, :class:`StreamFullError`,
-    :class:`PermissionDeniedError`, :class:`TransientError` when the last attempt was not confirmed in time (the
-    message may have been stored), and :class:`ClosedError` after :meth:`aclose`.
+    :class:`PermissionDeniedError`, :class:`UnsupportedError` for what the backend does not have,
+    :class:`TransientError` when the last attempt was not confirmed in time (the message may have been stored), and
+    :class:`ClosedError` after :meth:`aclose`.
     """
 
     def __init__(self, connection: Connection, options: PublisherOptions) -> None:
@@ -97,6 +98,8 @@ class Publisher(Closing):
         :param message_id: stored once within the stream's duplicate window; a repeat returns ``duplicate=True``.
         :param native: headers for the broker itself, by its own names, such as ``{"Nats-TTL": "1h"}`` for NATS; a
             backend without any refuses them.
+        :raises ConflictError: the stream is not as a native header expects.
+        :raises ConfigurationError: the stream's settings do not allow a native header.
         :raises PubSubError: see the class.  Cancelling leaves the message stored whole or not at all.
         """
         started = time.perf_counter()

@@ -48,6 +48,8 @@ class Connection:
         self.denials = Denials()
         self.listeners: set[Callable[[bool], None]] = set()
         """Called with True when the connection is there again, with False when it was lost; then see :attr:`gone`."""
+        self.server_version = (0, 0)
+        """Major and minor number of the server that we are connected to, or were last."""
         self._arguments = arguments
         self._connected = asyncio.Event()
         self._first: FirstConnection | None = None
@@ -56,7 +58,6 @@ class Connection:
         self._losses: set[asyncio.Future[None]] = set()
         self._undisturbed: set[asyncio.Future[object]] = set()
         self._reconnects = 0
-        self._version = (0, 0)
         self._seen: Exception | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._on_state: Callable[[ConnectionState, Exception | None], None] | None = None
@@ -70,14 +71,6 @@ class Connection:
     def up(self) -> bool:
         """Whether the connection is there at the moment."""
         return self._connected.is_set() and self.client.is_connected
-
-    @property
-    def server_version(self) -> tuple[int, int]:
-        """Major and minor number of the server that we are connected to, or were last."""
-        found = self.client.connected_server_version
-        if found.major:  # nats-py says 0.0.0 while it looks for a server
-            self._version = (found.major, found.minor)
-        return self._version
 
     @property
     def gone(self) -> TransientError | None:
@@ -100,6 +93,7 @@ class Connection:
             self._seen = self.client.last_error
             self._watch = asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._look)
         self._on_state = on_state
+        self._note_version()
         self._connected.set()
 
     async def aclose(self) -> None:
@@ -272,11 +266,17 @@ class Connection:
 
     def _back(self) -> None:
         self.denials.clear()
+        self._note_version()
         self._complained = False
         self._connected.set()
         self._tell(ConnectionState.CONNECTED)
         for listener in tuple(self.listeners):
             listener(True)
+
+    def _note_version(self) -> None:
+        """nats-py knows it only as long as it is connected."""
+        version = self.client.connected_server_version
+        self.server_version = (version.major, version.minor)
 
     def _tell(self, state: ConnectionState) -> None:
         if self._on_state is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pubsubkit.params import duration, param, text
+from pubsubkit.subjects import check_subject
 
 if TYPE_CHECKING:
     from pubsubkit.url import BackendURL, Host
@@ -57,6 +58,8 @@ class NatsOptions:
                 raise ValueError(f"{name}={value!r}: expected seconds above 0")
         if self.domain and self.api_prefix:
             raise ValueError("domain and api_prefix both say where the JetStream API is; give one")
+        if self.api_prefix:
+            check_subject(self.api_prefix)
 
 
 def connect_arguments(url: BackendURL, options: NatsOptions) -> dict[str, Any]:
