@@ -24,7 +24,7 @@ from pubsubkit import (
     UnsupportedError,
     connect,
 )
-from pubsubkit.native import differences
+from pubsubkit.native import differences, merged
 from pubsubkit_nats import native
 from pubsubkit_nats.testing import NatsServer
 
@@ -94,7 +94,8 @@ async def test_settings_of_a_consumer(backend: Backend):
         options = replace(DURABLE, max_deliver=3, native=CONSUMER_SETTINGS)
         async with backend.consumer(options), backend.consumer(options):
             found = (await backend.consumer_info("s", "d")).native
-        assert differences(CONSUMER_SETTINGS, found) == []
+        own = {"metadata": {"pubsubkit-max-deliver": "3"}}
+        assert differences(merged(CONSUMER_SETTINGS, own), found) == []
         async with backend.consumer(replace(DURABLE, consumer_name="", native=CONSUMER_SETTINGS)).subscribe() as member:
             name = member._inner._spec.name  # type: ignore[union-attr]
             found = (await backend.consumer_info("s", name)).native
@@ -232,7 +233,7 @@ def test_a_server_that_is_too_old(kind: str, settings: dict[str, Any], since: tu
     """An older server is an UnsupportedError that names both versions; the one named will do."""
     native.check(kind, settings, since)
     older = (since[0], since[1] - 1)
-    words = rf"nats-server 2\.{older[1]} is too old: {next(iter(settings))} needs 2\.{since[1]}$"
+    words = rf"nats-server 2\.{older[1]} is too old: .*{next(iter(settings))}.* needs 2\.{since[1]}$"
     with pytest.raises(UnsupportedError, match=words):
         native.check(kind, settings, older)
 

@@ -173,6 +173,9 @@ class Backend(Closing):
     async def ensure_stream(self, options: StreamOptions, *, manage: Manage = "create") -> StreamOptions:
         """Make sure that a stream exists which promises at least *options*; return what it is.
 
+        Its native settings are in :meth:`stream_info`.
+
+        :raises UnsupportedError: the backend, or the broker's version, does not have its native settings.
         :raises ConflictError: it promises less, and *manage* is not ``update`` or mending would narrow the stream.
         :raises NotFoundError: it is missing and *manage* is ``none``.
         """

@@ -81,8 +81,8 @@ def check(kind: str, settings: Mapping[str, Any], version: tuple[int, int]) -> N
         problems += [f"no header {name!r}; there are {', '.join(_HEADERS)}" for name in sorted(unknown)]
     if problems:
         raise InvalidArgumentError(f"native settings of a {kind}: {'; '.join(problems)}")
-    needed = {name: _needed(kind, name, value) for name, value in settings.items()}
-    missing = [f"{name} needs {_text(since)}" for name, since in needed.items() if since > version]
+    needed = [_needed(kind, name, value) for name, value in settings.items()]
+    missing = [f"{what} needs {_text(since)}" for what, since in needed if since > version]
     if missing:
         raise UnsupportedError(f"nats-server {_text(version)} is too old: {', '.join(missing)}")
 
@@ -96,10 +96,10 @@ def lossy(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     return differences(risky, config)
 
 
-def _needed(kind: str, name: str, value: object) -> tuple[int, int]:
+def _needed(kind: str, name: str, value: object) -> tuple[str, tuple[int, int]]:
     if name == "Nats-Schedule" and not str(value).startswith(_ONCE):
-        return _REPEATED
-    return (_HEADERS if kind == "message" else _SINCE).get(name, (0, 0))
+        return "a Nats-Schedule without @at", _REPEATED
+    return name, (_HEADERS if kind == "message" else _SINCE).get(name, (0, 0))
 
 
 def _text(version: tuple[int, int]) -> str:
