@@ -56,12 +56,14 @@ class StreamManager:
 
     async def create_consumer(self, spec: ConsumerSpec) -> None:
         """Create it; the server takes the same configuration again."""
-        await self._put_consumer(spec, codec.consumer_config(spec), "create")
+        answer = await self._put_consumer(spec, codec.consumer_config(spec), "create")
+        _check_taken(spec.native, answer, f"create consumer {spec.stream}/{spec.name}")
 
     async def update_consumer(self, spec: ConsumerSpec) -> None:
         """Change what the spec says and keep the rest, where it started above all."""
         current = await self._raw_consumer(spec.stream, spec.name) or {"config": {}}
-        await self._put_consumer(spec, codec.changed_consumer(current["config"], spec), "update")
+        answer = await self._put_consumer(spec, codec.changed_consumer(current["config"], spec), "update")
+        _check_taken(spec.native, answer, f"update consumer {spec.stream}/{spec.name}")
 
     async def allow_deliveries(self, spec: ConsumerSpec, count: int) -> None:
         """Raise the consumer's ``max_deliver`` to at least *count*, beside the application's own number."""
@@ -78,26 +80,16 @@ class StreamManager:
     async def _put_stream(self, options: StreamOptions, config: dict[str, Any], action: str) -> None:
         doing = f"{action} stream {options.name!r}"
         answer = await self._link.ask(f"STREAM.{action.upper()}.{options.name}", config, doing)
-        self._check_taken(options.native, answer, doing)
+        _check_taken(options.native, answer, doing)
 
     async def _raw_consumer(self, stream: str, name: str) -> dict[str, Any] | None:
         subject, doing = f"CONSUMER.INFO.{stream}.{name}", f"look up consumer {stream}/{name}"
         return await self._find(subject, doing, {_NO_STREAM, _NO_CONSUMER})
 
-    async def _put_consumer(self, spec: ConsumerSpec, config: dict[str, Any], action: str) -> None:
+    async def _put_consumer(self, spec: ConsumerSpec, config: dict[str, Any], action: str) -> dict[str, Any]:
         body = {"stream_name": spec.stream, "config": config, "action": action}
         doing = f"{action} consumer {spec.stream}/{spec.name}"
-        answer = await self._link.ask(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", body, doing)
-        self._check_taken(spec.native, answer, doing)
-
-    def _check_taken(self, settings: Mapping[str, Any], answer: Mapping[str, Any], doing: str) -> None:
-        """Servers before 2.12 say nothing of a setting that they do not know."""
-        if ignored := differences(settings, answer["config"]):
-            diff = "".join(f"\n- {line}" for line in ignored)
-            raise InvalidArgumentError(
-                f"{doing}: done, but the server did not take all native settings; are their names right "
-                f"(is -> wanted)?{diff}"
-            )
+        return await self._link.ask(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", body, doing)
 
     async def _find(self, subject: str, doing: str, absent: Iterable[int]) -> dict[str, Any] | None:
         answer = await self._link.call(subject)
@@ -106,3 +98,13 @@ class StreamManager:
         if answer["error"].get("err_code") in absent:
             return None
         raise jetstream_error(answer["error"], doing)
+
+
+def _check_taken(settings: Mapping[str, Any], answer: Mapping[str, Any], doing: str) -> None:
+    """Servers before 2.12 say nothing of a setting that they do not know."""
+    if ignored := differences(settings, answer["config"]):
+        diff = "".join(f"\n- {line}" for line in ignored)
+        raise InvalidArgumentError(
+            f"{doing}: done, but the server did not take all native settings; are their names right "
+            f"(is -> wanted)?{diff}"
+        )
