@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals, pipes and terminals")
 
-DEADLINE = 20.0
+DEADLINE = 40.0
 PIPE = asyncio.subprocess.PIPE
 BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 

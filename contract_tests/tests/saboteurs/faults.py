@@ -73,8 +73,8 @@ async def asks_when_the_broker_is_back(original, self, subject, body=None):
 
 @breaks(nats_driver, "connect_arguments", "flt.long_outage", backend="nats")
 def gives_up_reconnecting(original, url, options):
-    """The connection is given up for good after sixty attempts to make it anew, the default of the library."""
-    return {**original(url, options), "max_reconnect_attempts": 60}
+    """The connection is given up for good after forty attempts to make it anew; the default of the library is sixty."""
+    return {**original(url, options), "max_reconnect_attempts": 40}
 
 
 @breaks(nats_driver, "connect_arguments", "flt.blackhole", "flt.receive_silent", "flt.half_open", backend="nats")
