@@ -49,7 +49,7 @@ class Connection:
         self.listeners: set[Callable[[bool], None]] = set()
         """Called with True when the connection is there again, with False when it was lost; then see :attr:`gone`."""
         self.server_version = (0, 0)
-        """Major and minor number of the server that we are connected to, or were last."""
+        """Major and minor number of the server that we are connected to, or were last; zeros when it has none."""
         self._arguments = arguments
         self._connected = asyncio.Event()
         self._first: FirstConnection | None = None
@@ -274,9 +274,10 @@ class Connection:
             listener(True)
 
     def _note_version(self) -> None:
-        """nats-py knows it only as long as it is connected."""
-        version = self.client.connected_server_version
-        self.server_version = (version.major, version.minor)
+        """nats-py knows it only as long as it is connected; it stays as it is for a build without a version number."""
+        with suppress(ValueError):
+            version = self.client.connected_server_version
+            self.server_version = (version.major, version.minor)
 
     def _tell(self, state: ConnectionState) -> None:
         if self._on_state is not None:

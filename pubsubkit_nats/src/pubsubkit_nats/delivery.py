@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pubsubkit.driver import Delivery, MessageMetadata, Settlement, Verdict
 from pubsubkit.errors import TransientError
 from pubsubkit_nats.codec import header_text, nanoseconds, timestamp
+from pubsubkit_nats.versions import takes_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +22,8 @@ __all__ = ["NatsDelivery"]
 
 _ACK = b"+ACK"
 _NAK = b"-NAK"
-_LAST_NAK = b"+TERM max_deliver reached"
 _STORED_NAK = b'-NAK {"delay": 1}'
-_TERM = b"+TERM"
+_LAST = "max_deliver reached"
 _MESSAGE_ID = "Nats-Msg-Id"
 _RESERVED = "nats-"
 
@@ -82,7 +82,8 @@ class NatsDelivery(Delivery):
         if settlement.confirm:
             await self._link.request(self._message.reply, _ACK)
             return
-        await self._send(_LAST_NAK if settlement.verdict is Verdict.NAK and self._is_last() else _frame(settlement))
+        last = settlement.verdict is Verdict.NAK and self._is_last()
+        await self._send(self._term(_LAST) if last else self._frame(settlement))
 
     async def give_back(self, *, seen: bool) -> None:
         """Return a message without a verdict; one that no handler has *seen* is never the worse for it.
@@ -92,7 +93,7 @@ class NatsDelivery(Delivery):
         memory.  Together they do both, and count as one delivery.
         """
         if seen and self._is_last():
-            await self._send(_LAST_NAK)
+            await self._send(self._term(_LAST))
         else:
             await self._send(_STORED_NAK)
             await self._send(_NAK)
@@ -119,14 +120,16 @@ class NatsDelivery(Delivery):
         # With a domain and account two more tokens stand before the stream.
         return fields[2:] if len(fields) == 9 else fields[4:]
 
+    def _frame(self, settlement: Settlement) -> bytes:
+        if settlement.verdict is Verdict.ACK:
+            return _ACK
+        if settlement.verdict is Verdict.NAK:
+            if not settlement.delay:
+                return _NAK
+            return _NAK + b" " + json.dumps({"delay": nanoseconds(settlement.delay)}).encode()
+        if settlement.verdict is Verdict.TERM:
+            return self._term(settlement.reason)
+        return b"+WPI"
 
-def _frame(settlement: Settlement) -> bytes:
-    if settlement.verdict is Verdict.ACK:
-        return _ACK
-    if settlement.verdict is Verdict.NAK:
-        if not settlement.delay:
-            return _NAK
-        return _NAK + b" " + json.dumps({"delay": nanoseconds(settlement.delay)}).encode()
-    if settlement.verdict is Verdict.TERM:
-        return _TERM + (b" " + settlement.reason.encode() if settlement.reason else b"")
-    return b"+WPI"
+    def _term(self, reason: str) -> bytes:
+        return f"+TERM {reason}".encode() if reason and takes_reasons(self._link.server_version) else b"+TERM"

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pubsubkit.backend import connect
+from pubsubkit.driver import Capability
 from pubsubkit.url import BackendURL, Host
 from pubsubkit_contract.harness import Harness, Knob
 from pubsubkit_nats.testing import NatsServer
+from pubsubkit_nats.versions import keeps_metadata
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -40,7 +42,7 @@ class NatsHarness(Harness):
         self._given = bool(url)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._server: NatsServer | None = None
-        self._version = "unknown"
+        self._version: tuple[int, ...] = ()
         hosts = BackendURL.parse(url).hosts if url else ()
         self.knobs = frozenset({Knob.PROXY} if len(hosts) == 1 else ()) if url else frozenset(Knob)
 
@@ -52,7 +54,7 @@ class NatsHarness(Harness):
     @property
     def broker(self) -> str:
         """The server's version."""
-        return f"nats-server {self._version}"
+        return f"nats-server {'.'.join(map(str, self._version)) or 'unknown'}"
 
     @property
     def server(self) -> NatsServer:
@@ -72,6 +74,8 @@ class NatsHarness(Harness):
             await self._server.start()
             self._url = self._server.url
         self._version = await _version(self._url)
+        if not keeps_metadata(self._version):
+            self.withheld = frozenset({Capability.MAX_DELIVER})
 
     async def stop(self) -> None:
         """End the server and delete its files."""
@@ -116,7 +120,7 @@ class NatsHarness(Harness):
         return replace(url, hosts=(Host(host, port),), query=tuple(query.items())).reveal()
 
 
-async def _version(url: str) -> str:
+async def _version(url: str) -> tuple[int, ...]:
     async with connect(url) as backend:
         version = cast("Client", backend.native).connected_server_version
-        return f"{version.major}.{version.minor}.{version.patch}"
+        return version.major, version.minor, version.patch

@@ -13,6 +13,7 @@ from pubsubkit.errors import ConfigurationError, PermissionDeniedError, Transien
 from pubsubkit_nats.connection import Connection
 from pubsubkit_nats.failures import jetstream_error
 from pubsubkit_nats.private import reply_inbox
+from pubsubkit_nats.versions import check_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ class Link(Connection):
         seconds = self.options.connect_timeout
         deadline = asyncio.get_running_loop().time() + seconds
         await super().open(on_state)
+        check_server(self.server_version)
         try:
             async with asyncio.timeout_at(deadline):
                 await self.check_jetstream()

@@ -8,6 +8,7 @@ from pubsubkit.errors import ConflictError, InvalidArgumentError
 from pubsubkit.native import differences, merged
 from pubsubkit_nats import codec, native
 from pubsubkit_nats.failures import jetstream_error
+from pubsubkit_nats.versions import check_consumer, keeps_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,17 +57,21 @@ class StreamManager:
 
     async def create_consumer(self, spec: ConsumerSpec) -> None:
         """Create it; the server takes the same configuration again."""
+        check_consumer(self._link.server_version, spec)
         answer = await self._put_consumer(spec, codec.consumer_config(spec), "create")
         _check_taken(spec.native, answer, f"create consumer {spec.stream}/{spec.name}")
 
     async def update_consumer(self, spec: ConsumerSpec) -> None:
         """Change what the spec says and keep the rest, where it started above all."""
         current = await self._raw_consumer(spec.stream, spec.name) or {"config": {}}
+        check_consumer(self._link.server_version, spec, current["config"])
         answer = await self._put_consumer(spec, codec.changed_consumer(current["config"], spec), "update")
         _check_taken(spec.native, answer, f"update consumer {spec.stream}/{spec.name}")
 
     async def allow_deliveries(self, spec: ConsumerSpec, count: int) -> None:
         """Raise the consumer's ``max_deliver`` to at least *count*, beside the application's own number."""
+        if not keeps_metadata(self._link.server_version):
+            return
         current = await self._raw_consumer(spec.stream, spec.name)
         config = codec.raised_consumer(current["config"], count) if current else None
         if config is not None:

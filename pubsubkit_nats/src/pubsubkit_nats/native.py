@@ -82,7 +82,7 @@ def check(kind: str, settings: Mapping[str, Any], version: tuple[int, int]) -> N
     if problems:
         raise InvalidArgumentError(f"native settings of a {kind}: {'; '.join(problems)}")
     needed = [_needed(kind, name, value) for name, value in settings.items()]
-    missing = [f"{what} needs {_text(since)}" for what, since in needed if since > version]
+    missing = [f"{what} needs {_text(since)}" for what, since in needed if (0, 0) < version < since]
     if missing:
         raise UnsupportedError(f"nats-server {_text(version)} is too old: {', '.join(missing)}")
 
