@@ -45,7 +45,9 @@ MESSAGES = {
     "empty with headers": Sent(b"", {"only": "headers"}),
     "several headers": Sent(b"x", {"trace-id": "0af7651916cd43dd", "Content-Type": "text/plain", "x.y_z": "a: b, c"}),
     "names differ in case": Sent(b"x", {"name": "lower", "Name": "upper"}),
-    "non-ASCII value": Sent(b"x", {"city": "Zürich, Ελλάδα, 東京, 😀", "odd": "a\x01\t\x0b\x0c\x1c\x7f\x85\xa0\u2028z", "empty": ""}),
+    "non-ASCII value": Sent(
+        b"x", {"city": "Zürich, Ελλάδα, 東京, 😀", "odd": "a\x01\t\x0b\x0c\x1c\x7f\x85\xa0\u2028z", "empty": ""}
+    ),
     "long value": Sent(b"x", {"long": "ü" * 20_000}),
     "message id": Sent(b"x", {"a": "b"}, "id with blanks, ünïcode: 1"),
     "as large as can be": Sent(bytes(n * 7 % 251 for n in range(MAX_PAYLOAD - len(FILLED))), {"filled": "to the brim"}),

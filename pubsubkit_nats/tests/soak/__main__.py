@@ -35,7 +35,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="soak", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30, help="how long faults go on (default: 30)")
     parser.add_argument("--rate", type=float, default=300, help="messages per second in peace (default: 300)")
-    parser.add_argument("--seed", type=int, default=randrange(10**6), help="which faults, when and for how long")
+    parser.add_argument(
+        "--seed", type=int, default=randrange(10**6), help="which faults, when and for how long (default: random)"
+    )
     return parser.parse_args()
 
 
@@ -70,7 +72,7 @@ async def break_things(world: World, account: Account, minutes: float) -> None:
         await asyncio.sleep(world.random.uniform(0.5, _LONGEST_PEACE))
         fault = world.random.choice(FAULTS)
         name = fault.__name__.replace("_", " ")
-        progress(f"{passed / 60:5.1f} min, {account.rows()[0][1]} published, {name}")
+        progress(f"{passed / 60:5.1f} min, {account.published} published, {name}")
         logging.getLogger("soak").warning("fault: %s", name)
         await fault(world)
         account.faults[name] += 1

@@ -66,6 +66,11 @@ class Account:
         self.surprises[what] += 1
 
     @property
+    def published(self) -> int:
+        """How many messages there are."""
+        return len(self._fates)
+
+    @property
     def lost(self) -> dict[str, int]:
         """How many messages were lost, by the way in which; to be asked when the consumer has nothing left."""
         return {
@@ -82,10 +87,10 @@ class Account:
         """The account, line by line."""
         count = self.counts
         return [
-            ("published", len(self._fates)),
+            ("published", self.published),
             ("  confirmed", self._count(Fate.CONFIRMED)),
             ("    only when published again", count["confirmed later"]),
-            ("  uncertain, given up", len(self._fates) - self._count(Fate.CONFIRMED) - count["not tried"]),
+            ("  uncertain, given up", self.published - self._count(Fate.CONFIRMED) - count["not tried"]),
             ("    of these stored", self._count(Fate.STORED, without=Fate.CONFIRMED)),
             ("  not tried, as their batch had failed", count["not tried"]),
             ("stored", self._count(Fate.STORED)),
