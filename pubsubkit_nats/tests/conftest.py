@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from operators import Operator
 
 from pubsubkit_nats.testing import NatsServer
 
@@ -18,6 +19,12 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     """A running server of the test's own."""
     async with NatsServer(tmp_path / "nats") as running:
         yield running
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Operator:
+    """An operator of throw-away keys, whose files are in the test's folder."""
+    return Operator(tmp_path)
 
 
 def key_usage(*, ca: bool) -> x509.KeyUsage:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nkeys
 import pytest
 from nats.aio.client import Client
+from operators import Operator
 
 from pubsubkit import (
     ConfigurationError,
@@ -115,60 +116,11 @@ async def test_nkey(tmp_path: Path, users: dict[str, str]):
         assert other not in str(caught.value)
 
 
-async def test_credentials_file(tmp_path: Path):
+async def test_credentials_file(tmp_path: Path, operator: Operator):
     """A credentials file with a JWT authenticates against an operator's server."""
-    config, creds = operator_set_up(tmp_path)
-    async with NatsServer(tmp_path / "nats", config) as server:
-        await roundtrip(f"{server.url}?creds={creds}")
+    async with NatsServer(tmp_path / "nats", operator.config) as server:
+        await roundtrip(f"{server.url}?creds={operator.credentials()}")
         await refused(server.url, PermissionDeniedError, "credentials")
-
-
-def operator_set_up(folder: Path) -> tuple[str, Path]:
-    """An operator with one account and user: the server's configuration and the user's credentials file."""
-    import base64
-    import json
-    import os
-
-    def pair(prefix: int) -> tuple[str, nkeys.KeyPair, bytes]:
-        seed = bytes(nkeys.encode_seed(os.urandom(32), prefix))
-        keys = nkeys.from_seed(bytearray(seed))
-        return keys.public_key.decode(), keys, seed
-
-    def part(value: object) -> str:
-        raw = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-    def token(issuer: str, keys: nkeys.KeyPair, subject: str, claims: dict[str, object]) -> str:
-        body = {"jti": "x", "iat": 1, "iss": issuer, "name": subject[:4], "sub": subject, "nats": claims}
-        text = f"{part({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{part(body)}"
-        return f"{text}.{part(bytes(keys.sign(text.encode())))}"
-
-    operator, operator_keys, _ = pair(nkeys.PREFIX_BYTE_OPERATOR)
-    account, account_keys, _ = pair(nkeys.PREFIX_BYTE_ACCOUNT)
-    system, _, _ = pair(nkeys.PREFIX_BYTE_ACCOUNT)
-    user, _, seed = pair(nkeys.PREFIX_BYTE_USER)
-    everything = {"subs": -1, "data": -1, "payload": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1}
-    stores = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1, "wildcards": True}
-    top = token(operator, operator_keys, operator, {"type": "operator", "version": 2, "system_account": system})
-    accounts = {
-        account: token(
-            operator,
-            operator_keys,
-            account,
-            {"type": "account", "version": 2, "limits": everything | stores, "default_permissions": {}},
-        ),
-        system: token(operator, operator_keys, system, {"type": "account", "version": 2, "limits": everything}),
-    }
-    claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {}}
-    jwt = token(account, account_keys, user, claims)
-    creds = folder / "user.creds"
-    creds.write_text(
-        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
-        f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"
-    )
-    preload = "\n".join(f'{name}: "{text}"' for name, text in accounts.items())
-    config = f'operator: "{top}"\nresolver: MEMORY\nsystem_account: {system}\nresolver_preload {{ {preload} }}'
-    return config, creds
 
 
 async def test_tls(tmp_path: Path, certificates: dict[str, Path]):

@@ -11,7 +11,7 @@ from pubsubkit_nats.private import tls_only
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-__all__ = ["FirstConnection"]
+__all__ = ["FirstConnection", "is_refusal"]
 
 _POLL_SECONDS = 0.01
 
@@ -37,7 +37,7 @@ class FirstConnection:
         if not self._trying:
             return
         self._left -= 1
-        if _is_refusal(error) or self._left <= 0:
+        if is_refusal(error) or self._left <= 0:
             raise _GiveUp from error
 
     async def establish(self, timeout: float) -> None:
@@ -62,7 +62,7 @@ class FirstConnection:
             reason = error.__cause__ if isinstance(error, _GiveUp) and error.__cause__ else error
             if isinstance(reason, TimeoutError):
                 raise late from reason
-            if _is_refusal(reason):
+            if is_refusal(reason):
                 raise PermissionDeniedError(f"the server refused the credentials: {reason}") from reason
             raise reason
 
@@ -74,6 +74,7 @@ async def _abandon(attempt: asyncio.Future[None]) -> None:
         await asyncio.wait([attempt], timeout=_POLL_SECONDS)
 
 
-def _is_refusal(error: BaseException) -> bool:
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server refused the credentials, or accepts them no longer."""
     text = str(error).lower()
     return "authorization" in text or "authentication" in text or "credentials" in text

@@ -11,8 +11,8 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from pubsubkit.driver import ConnectionState
-from pubsubkit.errors import ConfigurationError, TransientError
-from pubsubkit_nats.connecting import FirstConnection
+from pubsubkit.errors import ConfigurationError, PermissionDeniedError, TransientError
+from pubsubkit_nats.connecting import FirstConnection, is_refusal
 from pubsubkit_nats.denials import Denials
 from pubsubkit_nats.private import reply_inbox
 
@@ -73,11 +73,14 @@ class Connection:
         return self._connected.is_set() and self.client.is_connected
 
     @property
-    def gone(self) -> TransientError | None:
-        """The error, when nats-py has closed the connection for good."""
+    def gone(self) -> PermissionDeniedError | TransientError | None:
+        """The error, when nats-py has closed the connection for good: the credentials expired, say."""
         if not self.client.is_closed:
             return None
-        return TransientError(f"the connection was closed for good: {self.client.last_error or 'by the application'}")
+        reason = self.client.last_error
+        if reason is not None and is_refusal(reason):
+            return PermissionDeniedError(f"{reason}; renew the credentials and connect again")
+        return TransientError(f"the connection was closed for good: {reason or 'by the application'}")
 
     async def open(self, on_state: Callable[[ConnectionState, Exception | None], None]) -> None:
         """Connect, or adopt the caller's connection.

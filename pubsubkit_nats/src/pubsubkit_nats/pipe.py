@@ -137,14 +137,14 @@ class PublishPipe:
     async def _on_reply(self, reply: Msg) -> None:
         try:
             token = int(reply.subject[len(self._prefix) :])
-            outcome = _outcome(reply)
+            batch = self._waiting[token]
+            outcome = _outcome(reply, batch.messages[token - batch.first].subject)
         except (ValueError, LookupError, TypeError, AttributeError):
-            # Somebody else listens to the subject, too, and has answered; the stream's answer is yet to come.
-            logger.debug("an answer that is no confirmation: %.100r", reply.data)
+            # It is late; or somebody else listens to the subject, too, and the stream's answer is yet to come.
+            logger.debug("an answer that is no confirmation, or a late one: %.100r", reply.data)
             return
-        batch = self._waiting.pop(token, None)
-        if batch is not None:
-            batch.put(token, outcome)
+        del self._waiting[token]
+        batch.put(token, outcome)
 
     def _expire(self, batch: _Batch, timeout: float) -> None:
         for token, message in zip(batch.tokens(), batch.messages, strict=True):
@@ -194,13 +194,14 @@ class PublishPipe:
         ]
 
 
-def _outcome(reply: Msg) -> PublishReceipt | Exception:
+def _outcome(reply: Msg, subject: str) -> PublishReceipt | Exception:
     """Read an answer; raises ValueError, LookupError, TypeError or AttributeError for one that is no confirmation."""
     if not reply.data and (reply.headers or {}).get("Status") == _NO_RESPONDERS:
         return NoRespondersError()
     answer = json.loads(reply.data)
     if "error" in answer:
-        return jetstream_error(answer["error"], "the stream did not store the message")
+        doing = f"publish to {subject!r}: stream {answer.get('stream') or '(unnamed)'!r} did not store the message"
+        return jetstream_error(answer["error"], doing)
     return PublishReceipt(answer["stream"], answer["seq"], answer.get("duplicate", False))
 
 

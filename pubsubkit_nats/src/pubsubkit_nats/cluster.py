@@ -1,0 +1,157 @@
+"""Three real ``nats-server`` processes as one cluster, for tests of leader changes, lost nodes and maintenance."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from pubsubkit_nats.testing import NatsServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["NatsCluster"]
+
+_SIZE = 3
+_ELECTION_SECONDS = 30.0
+_ANSWER_SECONDS = 1.0
+_POLL_SECONDS = 0.02
+_NO_LEADER = 503
+
+
+class NatsCluster:
+    """Three servers with JetStream, joined by routes, on this machine; an async context manager.
+
+    :param directory: each server has a folder in it; existing stores are taken up again.
+    :param config: lines for the configuration of each server; clients without credentials must be able to connect.
+    """
+
+    def __init__(self, directory: Path, config: str = "") -> None:
+        self.directory = directory
+        self.nodes: tuple[NatsServer, ...] = ()
+        """The servers; each can be stopped, killed, frozen and started again by itself.  Empty before the start."""
+        self._config = config
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop(crash=True)
+
+    @property
+    def url(self) -> str:
+        """A URL with all three hosts."""
+        return "nats://" + ",".join(node.address for node in self.nodes)
+
+    async def start(self) -> None:
+        """Start every server that does not run, on the ports it had, and wait for the leader of JetStream's meta group.
+
+        :raises RuntimeError: a server ended at its start; the message has the end of its log.
+        :raises TimeoutError: no leader within half a minute.
+        """
+        self.nodes = self.nodes or self._make_nodes()
+        await asyncio.gather(*(node.start() for node in self.nodes if not node.running))
+        await self._ask("INFO")  # only the leader answers this
+
+    async def stop(self, *, crash: bool = False) -> None:
+        """End all servers by SIGTERM, or by ``kill -9`` with *crash*."""
+        await asyncio.gather(*(node.stop(crash=crash) for node in self.nodes))
+
+    def node_of(self, client: Client) -> NatsServer:
+        """The server to which a nats-py client is connected; see ``Backend.native``.
+
+        :raises LookupError: it is connected to none of them.
+        """
+        address = client.connected_url.netloc if client.connected_url else None
+        for node in self.nodes:
+            if node.address == address:
+                return node
+        raise LookupError(f"the client is connected to none of {self.url}, but to {address}")
+
+    async def leader(self, stream: str, consumer: str = "") -> NatsServer:
+        """The server that leads *stream*, or its *consumer*, waiting for an election to end.
+
+        :raises RuntimeError: the server's reason, when there is no such stream or consumer.
+        :raises TimeoutError: no leader within half a minute.
+        """
+        kind, name = _names(stream, consumer)
+        async with asyncio.timeout(_ELECTION_SECONDS):
+            while True:
+                cluster: dict[str, Any] = (await self._ask(f"{kind}.INFO.{name}"))["cluster"]
+                if cluster.get("leader"):
+                    return self._named(cluster["leader"])
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def step_down(self, stream: str, consumer: str = "", *, to: NatsServer | None = None) -> None:
+        """Make the leader of *stream*, or of its *consumer*, hand over: to the server *to*, or to any other.
+
+        :raises RuntimeError: the server's reason for refusing.
+        :raises TimeoutError: no leader within half a minute.
+        """
+        kind, name = _names(stream, consumer)
+        body = {"placement": {"preferred": to.directory.name}} if to else None
+        await self._ask(f"{kind}.LEADER.STEPDOWN.{name}", body)
+
+    def _make_nodes(self) -> tuple[NatsServer, ...]:
+        ports = _free_ports(_SIZE)
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        return tuple(
+            NatsServer(
+                self.directory / name,
+                f"server_name: {name}\n"
+                f'cluster {{ name: pubsubkit, listen: "127.0.0.1:{port}", routes: [{routes}] }}\n{self._config}',
+            )
+            for name, port in zip(("n1", "n2", "n3"), ports, strict=True)
+        )
+
+    def _named(self, name: str) -> NatsServer:
+        return next(node for node in self.nodes if node.directory.name == name)
+
+    async def _ask(self, subject: str, body: object = None) -> dict[str, Any]:
+        """Ask the JetStream API, as often as it takes to reach a leader."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        async with asyncio.timeout(_ELECTION_SECONDS):
+            while True:
+                try:
+                    answer = await self._ask_once(f"$JS.API.{subject}", payload)
+                except (NatsError, OSError):  # TimeoutError is an OSError
+                    answer = {"error": {"code": _NO_LEADER}}
+                error: dict[str, Any] = answer.get("error", {})
+                if not error:
+                    return answer
+                if error["code"] != _NO_LEADER:
+                    raise RuntimeError(f"{subject}: {error['description']}")
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _ask_once(self, subject: str, payload: bytes) -> dict[str, Any]:
+        client = Client()
+        servers = [node.url for node in self.nodes if node.running]
+        try:
+            await client.connect(servers=servers, allow_reconnect=False, connect_timeout=_ANSWER_SECONDS)
+            result: dict[str, Any] = json.loads((await client.request(subject, payload, timeout=_ANSWER_SECONDS)).data)
+        finally:
+            await client.close()
+        return result
+
+
+def _names(stream: str, consumer: str) -> tuple[str, str]:
+    return ("CONSUMER", f"{stream}.{consumer}") if consumer else ("STREAM", stream)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports for the routes, which every server must know beforehand."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
