@@ -161,6 +161,7 @@ async def lead(cluster: NatsCluster, stream: str, node: NatsServer) -> None:
     """Make *node* lead the stream and its consumer."""
     for consumer in ("", "d"):
         async with asyncio.timeout(SECONDS):
+            await cluster.in_step(stream, consumer)
             while await cluster.leader(stream, consumer) is not node:
                 await cluster.step_down(stream, consumer, to=node)
                 await asyncio.sleep(0.02)
@@ -215,8 +216,8 @@ async def test_lame_duck(cluster: NatsCluster):
 async def test_a_disk_is_lost(cluster: NatsCluster):
     """A node that comes back with an empty store is filled by the others, and can lead with all that was confirmed."""
     async with traffic(cluster.nodes, "disk") as flow:
-        leader = await cluster.leader("disk")
-        node = next(node for node in cluster.nodes if node is not leader)
+        node, other, _ = cluster.nodes
+        await lead(cluster, "disk", other)
         await node.stop(crash=True)
         shutil.rmtree(node.directory / "store")
         await flow.goes_on()

@@ -14,6 +14,7 @@ from nats.errors import Error as NatsError
 from pubsubkit_nats.testing import NatsServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -21,7 +22,7 @@ __all__ = ["NatsCluster"]
 
 _SIZE = 3
 _ELECTION_SECONDS = 30.0
-_ANSWER_SECONDS = 1.0
+_ANSWER_SECONDS = 0.25
 _POLL_SECONDS = 0.02
 _NO_LEADER = 503
 
@@ -84,16 +85,21 @@ class NatsCluster:
         :raises RuntimeError: the server's reason, when there is no such stream or consumer.
         :raises TimeoutError: no leader within half a minute.
         """
-        kind, name = _names(stream, consumer)
-        async with asyncio.timeout(_ELECTION_SECONDS):
-            while True:
-                cluster: dict[str, Any] = (await self._ask(f"{kind}.INFO.{name}"))["cluster"]
-                if cluster.get("leader"):
-                    return self._named(cluster["leader"])
-                await asyncio.sleep(_POLL_SECONDS)
+        found = await self._group(stream, consumer, lambda group: bool(group.get("leader")))
+        return next(node for node in self.nodes if node.directory.name == found["leader"])
+
+    async def in_step(self, stream: str, consumer: str = "") -> None:
+        """Return when all replicas of *stream*, or of its *consumer*, have what the leader has.
+
+        :raises RuntimeError: the server's reason, when there is no such stream or consumer.
+        :raises TimeoutError: they have not within half a minute.
+        """
+        await self._group(stream, consumer, _is_in_step)
 
     async def step_down(self, stream: str, consumer: str = "", *, to: NatsServer | None = None) -> None:
         """Make the leader of *stream*, or of its *consumer*, hand over: to the server *to*, or to any other.
+
+        A server that is not :meth:`in_step` yet may fail to take over, and then there is an election.
 
         :raises RuntimeError: the server's reason for refusing.
         :raises TimeoutError: no leader within half a minute.
@@ -114,8 +120,15 @@ class NatsCluster:
             for name, port in zip(("n1", "n2", "n3"), ports, strict=True)
         )
 
-    def _named(self, name: str) -> NatsServer:
-        return next(node for node in self.nodes if node.directory.name == name)
+    async def _group(self, stream: str, consumer: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """What the leader of a stream or consumer says of its Raft group, once that is as *wanted*."""
+        kind, name = _names(stream, consumer)
+        async with asyncio.timeout(_ELECTION_SECONDS):
+            while True:
+                group: dict[str, Any] = (await self._ask(f"{kind}.INFO.{name}")).get("cluster", {})
+                if wanted(group):
+                    return group
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def _ask(self, subject: str, body: object = None) -> dict[str, Any]:
         """Ask the JetStream API, as often as it takes to reach a leader."""
@@ -142,6 +155,11 @@ class NatsCluster:
         finally:
             await client.close()
         return result
+
+
+def _is_in_step(group: dict[str, Any]) -> bool:
+    replicas: list[dict[str, Any]] = group.get("replicas") or []
+    return bool(group.get("leader")) and all(replica["current"] and not replica.get("offline") for replica in replicas)
 
 
 def _names(stream: str, consumer: str) -> tuple[str, str]:
