@@ -308,3 +308,27 @@ async def test_a_ping_into_a_connection_that_is_just_being_lost_is_no_sign_of_li
                 await asyncio.sleep(0)
             assert not (await backend.health()).connected
             await until(lambda turns=turns: native(backend).stats["reconnects"] == turns + 1)
+
+
+async def test_attempts_that_get_no_answer_leave_nothing_open(server: NatsServer):
+    """While a server accepts connections and says nothing, the attempts to reconnect do not pile up."""
+    seen: list[asyncio.StreamWriter] = []
+    gone = 0
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal gone
+        seen.append(writer)
+        await reader.read()
+        gone += 1
+        writer.close()
+
+    async with connect(server.url + QUICK + "&connect_timeout=50ms") as backend:
+        await server.stop()
+        host, _, port = server.address.rpartition(":")
+        async with await asyncio.start_server(silence, host, int(port)):
+            await until(lambda: len(seen) > 10)
+            assert gone >= len(seen) - 2
+            for writer in seen:
+                writer.close()
+        await server.start()
+        await until(lambda: native(backend).is_connected)

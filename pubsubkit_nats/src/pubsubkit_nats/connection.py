@@ -14,7 +14,7 @@ from pubsubkit.driver import ConnectionState
 from pubsubkit.errors import ConfigurationError, PermissionDeniedError, TransientError
 from pubsubkit_nats.connecting import FirstConnection, is_refusal
 from pubsubkit_nats.denials import Denials
-from pubsubkit_nats.private import reply_inbox
+from pubsubkit_nats.private import hang_up, reply_inbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -243,7 +243,10 @@ class Connection:
         elif self.denials.note(error):
             logger.warning("%s", error)
         else:
-            repeated = self._complained and not self.client.is_connected
+            attempt = not self.client.is_connected
+            if attempt:
+                hang_up(self.client)
+            repeated = self._complained and attempt
             self._complained = True
             logger.log(logging.DEBUG if repeated else logging.WARNING, "%s", error)
 

@@ -11,6 +11,9 @@ the private attributes no connection counts as encrypted.
 
 :func:`reply_inbox`: a refused subscription is reported by its subject only.  Without the private attribute a call that
 can get no answer fails when its time is over.
+
+:func:`hang_up`: an attempt to reconnect that got through to a server and no further is left open by nats-py for the
+garbage collector.  Without the private attribute it stays so.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.subscription import Subscription
 
-__all__ = ["NoTLSError", "reply_inbox", "stop_delivery", "tls_only"]
+__all__ = ["NoTLSError", "hang_up", "reply_inbox", "stop_delivery", "tls_only"]
 
 
 class NoTLSError(SecureConnWantedError):
@@ -41,6 +44,13 @@ async def stop_delivery(client: Client, subscription: Subscription) -> None:
     number: int | None = getattr(subscription, "_id", None)
     if send is not None and number is not None:
         await send(number)
+
+
+def hang_up(client: Client) -> None:
+    """Close the socket of *client*, which is of no use to it any more."""
+    transport: Any = getattr(client, "_transport", None)
+    if transport is not None:
+        transport.close()
 
 
 def reply_inbox(client: Client) -> str:
