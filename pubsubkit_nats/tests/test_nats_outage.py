@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import nats
@@ -13,6 +14,7 @@ from pubsubkit import (
     Backend,
     ConnectionState,
     ConsumerOptions,
+    NotFoundError,
     PublisherOptions,
     Subscription,
     TransientError,
@@ -332,3 +334,17 @@ async def test_attempts_that_get_no_answer_leave_nothing_open(server: NatsServer
                 writer.close()
         await server.start()
         await until(lambda: native(backend).is_connected)
+
+
+async def test_a_consumer_deleted_as_a_pull_arrives(server: NatsServer):
+    """The server says nothing to a pull that comes into a deletion; the missing heartbeats tell."""
+    async with connect(server.url + QUICK) as backend, backend.publisher(MEMORY), AsyncExitStack() as stack:
+        options = [ConsumerOptions(stream_name="s", consumer_name=f"d{number}") for number in range(50)]
+        members = [await stack.enter_async_context(backend.consumer(each).subscribe()) for each in options]
+        for each in options:
+            await native(backend).publish(f"$JS.API.CONSUMER.DELETE.s.{each.consumer_name}", b"", "nobody")
+        async with asyncio.timeout(3):
+            errors = await asyncio.gather(*(anext(member) for member in members), return_exceptions=True)
+        assert {type(error) for error in errors} == {NotFoundError}
+        assert all("was deleted" in str(error) for error in errors)
+        assert not (await backend.health()).consuming

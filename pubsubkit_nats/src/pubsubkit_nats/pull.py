@@ -71,7 +71,7 @@ class PullSubscription(DriverSubscription):
         self._closing = False
         self._heard = 0.0
         self._heartbeat = min(link.options.heartbeat, _EXPIRES_SECONDS / 2)
-        self._tick_seconds = max(_SHORTEST_TICK, min(self._heartbeat, spec.ack_wait / 3))
+        self._tick_seconds = max(_SHORTEST_TICK, min(self._heartbeat / 2, spec.ack_wait / 3))
         self._request_subject = link.next_message_subject(spec.stream, spec.name)
         self._inbox = ""
         self._subscription: Subscription | None = None

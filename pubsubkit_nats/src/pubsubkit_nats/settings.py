@@ -34,7 +34,7 @@ class NatsOptions:
     reconnect_wait: float = param(0.25, doc="wait between attempts to reconnect to one server", parse=duration)
     ping_interval: float = param(20.0, doc="time between pings; two without an answer end a connection", parse=duration)
     heartbeat: float = param(
-        5.0, doc="sign of life expected from a consumer's server; two missed: ask again", parse=duration
+        2.0, doc="sign of life expected from a consumer's server; two missed: ask again", parse=duration
     )
     token: str | None = param(None, doc="token to authenticate with", parse=text, secret=True)
     nkey_seed: str | None = param(None, doc="NKey seed (SU...) to authenticate with", parse=text, secret=True)
