@@ -337,14 +337,17 @@ async def test_attempts_that_get_no_answer_leave_nothing_open(server: NatsServer
 
 
 async def test_a_consumer_deleted_as_a_pull_arrives(server: NatsServer):
-    """The server says nothing to a pull that comes into a deletion; the missing heartbeats tell."""
+    """The server says nothing to some pulls that come into a deletion; then the missing heartbeats tell."""
     async with connect(server.url + QUICK) as backend, backend.publisher(MEMORY), AsyncExitStack() as stack:
-        options = [ConsumerOptions(stream_name="s", consumer_name=f"d{number}") for number in range(50)]
-        members = [await stack.enter_async_context(backend.consumer(each).subscribe()) for each in options]
-        for each in options:
-            await native(backend).publish(f"$JS.API.CONSUMER.DELETE.s.{each.consumer_name}", b"", "nobody")
-        async with asyncio.timeout(3):
-            errors = await asyncio.gather(*(anext(member) for member in members), return_exceptions=True)
-        assert {type(error) for error in errors} == {NotFoundError}
-        assert all("was deleted" in str(error) for error in errors)
+
+        async def lose(name: str) -> None:
+            options = ConsumerOptions(stream_name="s", consumer_name=name)
+            member = await stack.enter_async_context(backend.consumer(options).subscribe())
+            await native(backend).publish(f"$JS.API.CONSUMER.DELETE.s.{name}", b"", "nobody")
+            with pytest.raises(NotFoundError, match=f"s/{name} was deleted"):
+                await anext(member)
+
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            for number in range(200):
+                group.create_task(lose(f"d{number}"))
         assert not (await backend.health()).consuming
