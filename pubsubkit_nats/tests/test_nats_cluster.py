@@ -177,7 +177,7 @@ async def test_leaders_step_down(cluster: NatsCluster):
 
 
 async def test_a_node_that_leads_is_killed(cluster: NatsCluster):
-    """Whoever is connected to it goes on at another; whoever is not learns from health that nobody leads for a while."""
+    """Whoever is connected to it goes on at another; whoever is not learns from health that nobody leads."""
     async with traffic(cluster.nodes, "here") as here:
         node = cluster.node_of(here.client)
         async with traffic([other for other in cluster.nodes if other is not node], "there") as there:

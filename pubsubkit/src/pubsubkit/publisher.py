@@ -216,7 +216,10 @@ class Publisher(Closing):
             if native:
                 fields = {**(fields or {}), **self._native(native)}
             unique = self._message_id(message_id)
-            check_size(payload, fields, unique, self._driver.max_payload)
+            try:
+                check_size(payload, fields, unique, self._driver.max_payload)
+            except InvalidArgumentError as error:
+                raise InvalidArgumentError(f"publish to {full!r}: {error}") from None
         except BaseException as error:
             if self._sender.observed:
                 known = data if isinstance(data, bytes) else b""

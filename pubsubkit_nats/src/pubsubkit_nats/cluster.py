@@ -150,7 +150,7 @@ class NatsCluster:
         client = Client()
         servers = [node.url for node in self.nodes if node.running]
         try:
-            await client.connect(servers=servers, allow_reconnect=False, connect_timeout=_ANSWER_SECONDS)
+            await client.connect(servers=servers, allow_reconnect=False, connect_timeout=1)
             result: dict[str, Any] = json.loads((await client.request(subject, payload, timeout=_ANSWER_SECONDS)).data)
         finally:
             await client.close()

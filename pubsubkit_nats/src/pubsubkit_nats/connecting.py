@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pubsubkit.errors import PermissionDeniedError, TransientError
-from pubsubkit_nats.private import tls_only
+from pubsubkit.errors import ConfigurationError, PermissionDeniedError, TransientError
+from pubsubkit_nats.private import tls_only, wants_certificate
+from pubsubkit_nats.settings import credentials_end
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-__all__ = ["FirstConnection", "is_refusal"]
+    from pubsubkit.errors import PubSubError
+    from pubsubkit_nats.settings import NatsOptions
+
+__all__ = ["FirstConnection", "explain", "is_refusal"]
 
 _POLL_SECONDS = 0.01
 
@@ -65,6 +72,18 @@ class FirstConnection:
             if is_refusal(reason):
                 raise PermissionDeniedError(f"the server refused the credentials: {reason}") from reason
             raise reason
+
+
+def explain(error: Exception, client: Client, options: NatsOptions) -> PubSubError | None:
+    """A better error than *error*, with which the first connection failed, where more is known than the server says."""
+    if isinstance(error, PermissionDeniedError) and options.creds:
+        end = credentials_end(Path(options.creds))
+        if end is not None and end <= datetime.now(UTC):
+            return PermissionDeniedError(f"{error}; the credentials in {options.creds!r} expired at {end:%F %T} UTC")
+    broken = isinstance(error, OSError) and not isinstance(error, ssl.SSLCertVerificationError)
+    if broken and wants_certificate(client) and not options.tls_cert:
+        return ConfigurationError("the server wants a client certificate: give tls_cert, and its key in tls_key")
+    return None
 
 
 async def _abandon(attempt: asyncio.Future[None]) -> None:

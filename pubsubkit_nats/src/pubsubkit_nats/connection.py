@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from pubsubkit.driver import ConnectionState
 from pubsubkit.errors import ConfigurationError, PermissionDeniedError, TransientError
-from pubsubkit_nats.connecting import FirstConnection, is_refusal
+from pubsubkit_nats.connecting import FirstConnection, explain, is_refusal
 from pubsubkit_nats.denials import Denials
 from pubsubkit_nats.private import hang_up, reply_inbox
 
@@ -78,9 +78,13 @@ class Connection:
         if not self.client.is_closed:
             return None
         reason = self.client.last_error
+        error: PermissionDeniedError | TransientError
         if reason is not None and is_refusal(reason):
-            return PermissionDeniedError(f"{reason}; renew the credentials and connect again")
-        return TransientError(f"the connection was closed for good: {reason or 'by the application'}")
+            error = PermissionDeniedError(f"{reason}; renew the credentials and connect again")
+        else:
+            error = TransientError(f"the connection was closed for good: {reason or 'by the application'}")
+        error.__cause__ = reason
+        return error
 
     async def open(self, on_state: Callable[[ConnectionState, Exception | None], None]) -> None:
         """Connect, or adopt the caller's connection.
@@ -200,7 +204,12 @@ class Connection:
             "closed_cb": self._on_disconnected,
         }
         self._first = FirstConnection(self.client, {**arguments, **callbacks})
-        await self._first.establish(self.options.connect_timeout)
+        try:
+            await self._first.establish(self.options.connect_timeout)
+        except Exception as error:
+            if better := explain(error, self.client, self.options):
+                raise better from error
+            raise
         self._first = None
 
     def _require_up(self) -> None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Denials"]
 
+_ACK = "$js.ack."
+_FIELDS = 9
+"""With a domain and account two more tokens stand before the stream, as in :mod:`pubsubkit_nats.delivery`."""
 _violation = re.compile(r'permissions violation for (publish|subscription) to "?([^\s"]+)', re.IGNORECASE).search
 
 
@@ -30,7 +33,7 @@ class Denials:
         if not found:
             return False
         kind = self._publish if found[1].lower() == "publish" else self._subscription
-        kind.add(found[2].lower())
+        kind.add(_general(found[2].lower()))
         for listener in tuple(self.listeners):
             listener()
         return True
@@ -55,3 +58,21 @@ class Denials:
                 f"this account may not publish to {subject!r}; let the server's operator allow it"
             )
         return None
+
+    def of_verdicts(self, stream: str, consumer: str) -> PermissionDeniedError | None:
+        """The error, when a verdict on a message of *consumer* was refused."""
+        ending = f".{stream}.{consumer}.>".lower()
+        if any(subject.startswith(_ACK) and subject.endswith(ending) for subject in self._publish):
+            return PermissionDeniedError(
+                f"this account may not publish to '$JS.ACK.{stream}.{consumer}.>', so no ack of consumer "
+                f"{stream}/{consumer} counts and its messages come again; let the server's operator allow it"
+            )
+        return None
+
+
+def _general(subject: str) -> str:
+    """*subject*, or where it is that of one delivery, those of all of its consumer."""
+    if not subject.startswith(_ACK):
+        return subject
+    fields = subject.split(".")
+    return ".".join(fields[: 4 if len(fields) == _FIELDS else 6]) + ".>"

@@ -70,8 +70,8 @@ class Link(Connection):
         """Raise when the account has no JetStream; one that may not ask for its limits passes."""
         try:
             await self.ask("INFO", None, "ask for the account's limits")
-        except TransientError as error:
-            if not isinstance(error.__cause__, NoRespondersError):
+        except (TransientError, ConfigurationError) as error:
+            if isinstance(error, TransientError) and not isinstance(error.__cause__, NoRespondersError):
                 raise
             raise ConfigurationError(
                 "JetStream does not answer: start the server with JetStream on (nats-server -js), "

@@ -14,6 +14,9 @@ can get no answer fails when its time is over.
 
 :func:`hang_up`: an attempt to reconnect that got through to a server and no further is left open by nats-py for the
 garbage collector.  Without the private attribute it stays so.
+
+:func:`wants_certificate`: a server that gets no client certificate ends the connection, often without a word.  Without
+the private attribute the error is that of a lost connection.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.subscription import Subscription
 
-__all__ = ["NoTLSError", "hang_up", "reply_inbox", "stop_delivery", "tls_only"]
+__all__ = ["NoTLSError", "hang_up", "reply_inbox", "stop_delivery", "tls_only", "wants_certificate"]
 
 
 class NoTLSError(SecureConnWantedError):
@@ -57,6 +60,12 @@ def reply_inbox(client: Client) -> str:
     """The subject on which *client* listens for the answers to its requests; empty when it is not known."""
     prefix: bytearray | None = getattr(client, "_resp_sub_prefix", None)
     return f"{prefix.decode()}*" if prefix else ""
+
+
+def wants_certificate(client: Client) -> bool:
+    """Whether the server that *client* tried last demands a client certificate."""
+    info: dict[str, Any] = getattr(client, "_server_info", {})
+    return bool(info.get("tls_verify"))
 
 
 def tls_only(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -205,7 +205,9 @@ class PullSubscription(DriverSubscription):
             self._arrived.set()
 
     def _on_denial(self) -> None:
-        if error := self._link.denials.of(self._request_subject, self._inbox):
+        denials = self._link.denials
+        pull = denials.of(self._request_subject, self._inbox)
+        if error := pull or denials.of_verdicts(self._spec.stream, self._spec.name):
             self._fail(error)
 
     @property

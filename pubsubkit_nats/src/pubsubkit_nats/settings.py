@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import re
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +20,7 @@ from pubsubkit.subjects import check_subject
 if TYPE_CHECKING:
     from pubsubkit.url import BackendURL, Host
 
-__all__ = ["NatsOptions", "connect_arguments"]
+__all__ = ["NatsOptions", "connect_arguments", "credentials_end"]
 
 _SCHEMES: dict[tuple[str, ...], str] = {(): "nats", ("tls",): "tls", ("ws",): "ws", ("wss",): "wss"}
 _DEFAULT_PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
@@ -148,6 +151,16 @@ def _creds_problem(path: Path) -> str | None:
         return "it has no user JWT"
     seed = re.search(rb"BEGIN USER NKEY SEED.*\n(.*)", content)
     return None if seed and _is_seed(seed[1]) else "it has no user NKey seed"
+
+
+def credentials_end(path: Path) -> datetime | None:
+    """When the JWT in a credentials file expires; None when it does not, or cannot be read."""
+    try:
+        token = re.search(rb"BEGIN NATS USER JWT.*\n[^.\s]+\.([^.\s]+)", path.read_bytes())
+        claims: dict[str, int] = json.loads(base64.urlsafe_b64decode(token[1] + b"==")) if token else {}
+        return datetime.fromtimestamp(claims["exp"], UTC)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _tls_context(options: NatsOptions, problems: list[str]) -> ssl.SSLContext:
