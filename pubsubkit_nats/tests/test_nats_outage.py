@@ -22,6 +22,7 @@ from pubsubkit import (
 )
 from pubsubkit.driver import OutgoingMessage
 from pubsubkit.hookspecs import hookimpl
+from pubsubkit_contract import proxy as network
 from pubsubkit_nats import NatsBackend
 from pubsubkit_nats.testing import NatsServer
 
@@ -351,3 +352,25 @@ async def test_a_consumer_deleted_as_a_pull_arrives(server: NatsServer):
             for number in range(200):
                 group.create_task(lose(f"d{number}"))
         assert not (await backend.health()).consuming
+
+
+async def test_a_fifth_of_a_second_each_way(server: NatsServer):
+    """With the default settings latency costs time, but no connection, no second delivery, no round trip a message."""
+    host, _, port = server.address.rpartition(":")
+    options = ConsumerOptions(stream_name="s", consumer_name="d", ack_wait=1)
+    async with network.Proxy(host, int(port)) as line, connect(f"nats://{line.host}:{line.port}") as backend:
+        async with backend.publisher(MEMORY) as publisher, backend.consumer(options).subscribe() as messages:
+            line.delay(0.2)
+            async with asyncio.timeout(10):
+                receipts = await publisher.publish_many(("s.x", b"%d" % number) for number in range(200))
+                got = [await anext(messages) for _ in receipts]
+                for message in got[:-1]:
+                    await message.ack()
+                assert await got[-1].ack(confirm=True)
+            assert (await backend.health()).consuming
+            line.delay(0)
+        info = await backend.consumer_info("s", "d")
+        assert [int(message.data) for message in got] == list(range(200))
+        assert {message.metadata.num_delivered for message in got} == {1}
+        assert (info.num_pending, info.num_ack_pending, len(receipts)) == (0, 0, 200)
+        assert native(backend).stats["reconnects"] == 0
