@@ -9,6 +9,7 @@ from pathlib import Path
 import nats
 import pytest
 from nats.aio.client import Client
+from operators import Operator
 
 from pubsubkit import (
     Backend,
@@ -374,3 +375,20 @@ async def test_a_fifth_of_a_second_each_way(server: NatsServer):
         assert {message.metadata.num_delivered for message in got} == {1}
         assert (info.num_pending, info.num_ack_pending, len(receipts)) == (0, 0, 200)
         assert native(backend).stats["reconnects"] == 0
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.9])
+async def test_credentials_that_are_being_written(tmp_path: Path, operator: Operator, share: float):
+    """A reconnect that finds half of a credentials file tries again, and then takes the renewed one."""
+    file = operator.credentials()
+    renewed = operator.credentials().read_text()
+    async with NatsServer(tmp_path / "nats", operator.config) as server:
+        async with connect(f"{server.url}{QUICK}&creds={file}") as backend:
+            await server.stop()
+            file.write_text(renewed[: int(len(renewed) * share)])
+            await server.start()
+            await until(lambda: "it has no user" in str(native(backend).last_error))
+            assert "it has no user" in (await backend.health()).error
+            file.write_text(renewed)
+            await until(lambda: native(backend).is_connected)
+            assert (await backend.health()).connected

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pubsubkit.errors import ConfigurationError, PermissionDeniedError, TransientError
+from pubsubkit_nats.credentials import Credentials
 from pubsubkit_nats.private import tls_only, wants_certificate
-from pubsubkit_nats.settings import credentials_end
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -77,7 +77,7 @@ class FirstConnection:
 def explain(error: Exception, client: Client, options: NatsOptions) -> PubSubError | None:
     """A better error than *error*, with which the first connection failed, where more is known than the server says."""
     if isinstance(error, PermissionDeniedError) and options.creds:
-        end = credentials_end(Path(options.creds))
+        end = Credentials(Path(options.creds)).end
         if end is not None and end <= datetime.now(UTC):
             return PermissionDeniedError(f"{error}; the credentials in {options.creds!r} expired at {end:%F %T} UTC")
     broken = isinstance(error, OSError) and not isinstance(error, ssl.SSLCertVerificationError)

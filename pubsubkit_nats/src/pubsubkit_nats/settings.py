@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
-import re
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pubsubkit.params import duration, param, text
 from pubsubkit.subjects import check_subject
+from pubsubkit_nats.credentials import BadCredentialsError, Credentials, is_seed
 
 if TYPE_CHECKING:
     from pubsubkit.url import BackendURL, Host
 
-__all__ = ["NatsOptions", "connect_arguments", "credentials_end"]
+__all__ = ["NatsOptions", "connect_arguments"]
 
 _SCHEMES: dict[tuple[str, ...], str] = {(): "nats", ("tls",): "tls", ("ws",): "ws", ("wss",): "wss"}
 _DEFAULT_PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
@@ -112,6 +108,7 @@ def _credentials(url: BackendURL, options: NatsOptions, problems: list[str]) -> 
         "nkey_seed": options.nkey_seed,
         "creds": options.creds,
     }
+    found: dict[str, Any] = {"nkeys_seed_str": options.nkey_seed, "token": token}
     given = [name for name, value in ways.items() if value]
     if len(given) > 1:
         problems.append(f"several ways to authenticate: {', '.join(given)}; give one")
@@ -120,47 +117,22 @@ def _credentials(url: BackendURL, options: NatsOptions, problems: list[str]) -> 
     elif find_spec("nkeys") is None:
         problems.append("nkey_seed and creds need nkeys; install it with: pip install 'pubsubkit-nats[nkeys]'")
     else:
-        if options.nkey_seed and not _is_seed(options.nkey_seed.encode()):
+        if options.nkey_seed and not is_seed(options.nkey_seed.encode()):
             problems.append("nkey_seed: expected a seed, which begins with S")
-        if options.creds and (problem := _creds_problem(Path(options.creds))):
-            problems.append(f"creds={options.creds!r}: {problem}")
-    found = {"user_credentials": options.creds, "nkeys_seed_str": options.nkey_seed, "token": token}
+        if options.creds:
+            found |= _credentials_file(options.creds, problems)
     if url.password is not None:
         found |= {"user": url.user, "password": url.password}
     return {name: value for name, value in found.items() if value}
 
 
-def _is_seed(seed: bytes) -> bool:
-    nkeys: Any = import_module("nkeys")
+def _credentials_file(path: str, problems: list[str]) -> dict[str, Any]:
+    credentials = Credentials(Path(path))
     try:
-        nkeys.from_seed(bytearray(seed.strip()))
-    except Exception:  # noqa: BLE001 - the library raises many kinds
-        return False
-    return True
-
-
-def _creds_problem(path: Path) -> str | None:
-    """What is wrong with a credentials file; nats-py would look for the missing part for ever."""
-    if not path.is_file():
-        return "no such file"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    if not re.search(rb"BEGIN NATS USER JWT.*\n[^\s-]", content):
-        return "it has no user JWT"
-    seed = re.search(rb"BEGIN USER NKEY SEED.*\n(.*)", content)
-    return None if seed and _is_seed(seed[1]) else "it has no user NKey seed"
-
-
-def credentials_end(path: Path) -> datetime | None:
-    """When the JWT in a credentials file expires; None when it does not, or cannot be read."""
-    try:
-        token = re.search(rb"BEGIN NATS USER JWT.*\n[^.\s]+\.([^.\s]+)", path.read_bytes())
-        claims: dict[str, int] = json.loads(base64.urlsafe_b64decode(token[1] + b"==")) if token else {}
-        return datetime.fromtimestamp(claims["exp"], UTC)
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+        credentials.check()
+    except BadCredentialsError as error:
+        problems.append(str(error))
+    return {**credentials.arguments}
 
 
 def _tls_context(options: NatsOptions, problems: list[str]) -> ssl.SSLContext:
