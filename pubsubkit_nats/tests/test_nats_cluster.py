@@ -167,6 +167,14 @@ async def lead(cluster: NatsCluster, stream: str, node: NatsServer) -> None:
                 await asyncio.sleep(0.02)
 
 
+async def test_what_is_not_there(cluster: NatsCluster):
+    """A stream that does not exist has no leader, and a client without a connection no node."""
+    with pytest.raises(RuntimeError, match="stream not found"):
+        await cluster.leader("none")
+    with pytest.raises(LookupError, match="connected to none"):
+        cluster.node_of(Client())
+
+
 async def test_leaders_step_down(cluster: NatsCluster):
     """Another leader of the stream, and of the consumer, is not even a lost connection."""
     async with traffic(cluster.nodes, "steps") as flow:
