@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from enum import IntFlag
+
+logger = logging.getLogger("soak")
 
 UNSEEN = 0.0
 VERDICTS = ("ack", "confirmed ack", "nak", "delayed nak", "none", "raised")
@@ -51,7 +54,9 @@ class Account:
         number = self._number(data)
         self.counts["deliveries"] += 1
         self.counts["redeliveries"] += times > 1
-        self.counts["again after a confirmed ack"] += bool(self._fates[number] & Fate.CONFIRMED_ACK)
+        if self._fates[number] & Fate.CONFIRMED_ACK:
+            self.counts["again after a confirmed ack"] += 1
+            logger.warning("message %d again after a confirmed ack, delivery %d", number, times)
         return number
 
     def acked(self, number: int, fate: Fate = Fate.ACKED) -> None:
