@@ -1,6 +1,7 @@
 """Restarts, crashes and outages of the broker."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,17 @@ async def test_directory_of_a_server_is_its_store(tmp_path: Path):
         await publisher.publish("s.x", b"x")
     async with NatsServer(tmp_path) as two, connect(two.url) as backend:
         assert (await backend.stream_info("s")).messages == 1
+
+
+async def test_given_back_just_before_a_restart(server: NatsServer):
+    """What a close gave back is known to the server when it returns: a restart right then delays no message."""
+    async with connect(server.url) as backend, backend.publisher(FILE) as publisher:
+        await publisher.publish_many(("s.x", b"%d" % number) for number in range(900))
+    many = replace(DURABLE, ack_wait=60, channel_buf_size=900)
+    for _ in range(8):
+        async with connect(server.url) as backend, backend.consumer(many).subscribe() as messages:
+            async with asyncio.timeout(5):
+                await anext(messages)
+                while len(messages._inner._buffer) < 899:  # type: ignore[union-attr]
+                    await asyncio.sleep(0.005)
+        await server.restart()

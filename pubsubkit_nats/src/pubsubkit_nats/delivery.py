@@ -24,6 +24,8 @@ _ACK = b"+ACK"
 _NAK = b"-NAK"
 _STORED_NAK = b'-NAK {"delay": 1}'
 _LAST = "max_deliver reached"
+_IN_PROGRESS = b"+WPI"
+_NO_SEQUENCE = 2**62
 _MESSAGE_ID = "Nats-Msg-Id"
 _RESERVED = "nats-"
 
@@ -98,6 +100,16 @@ class NatsDelivery(Delivery):
             await self._send(_STORED_NAK)
             await self._send(_NAK)
 
+    async def wait_for_verdicts(self) -> None:
+        """Return when the consumer's leader has dealt with every verdict that this connection has sent it.
+
+        It deals with them one after the other, so it answers a question behind them; the question is about a message
+        that no stream has, so that it disturbs nobody.
+        """
+        fields = self._message.reply.split(".")
+        fields[5 if len(fields) == 9 else 7] = str(_NO_SEQUENCE)
+        await self._link.request(".".join(fields), _IN_PROGRESS)
+
     def _is_last(self) -> bool:
         """Whether ``max_deliver`` is used up; the consumer's own limit may have been raised for unseen messages."""
         return self._max_deliver is not None and self.num_delivered >= self._max_deliver
@@ -129,7 +141,7 @@ class NatsDelivery(Delivery):
             return _NAK + b" " + json.dumps({"delay": nanoseconds(settlement.delay)}).encode()
         if settlement.verdict is Verdict.TERM:
             return self._term(settlement.reason)
-        return b"+WPI"
+        return _IN_PROGRESS
 
     def _term(self, reason: str) -> bytes:
         return f"+TERM {reason}".encode() if reason and takes_reasons(self._link.server_version) else b"+TERM"

@@ -125,7 +125,6 @@ class PullSubscription(DriverSubscription):
                 async with asyncio.timeout(_STOP_SECONDS):
                     if await self._fence() and (held or self._buffer):
                         await self._give_back(held)
-                        await self._find_consumer()
         finally:
             await self._forget_inboxes()
 
@@ -135,7 +134,9 @@ class PullSubscription(DriverSubscription):
         await self._save_last_chances()
         for unseen in self._buffer:
             await unseen.give_back(seen=False)
+        some = self._buffer[0] if self._buffer else cast("NatsDelivery", held[0])
         self._buffer.clear()
+        await some.wait_for_verdicts()
 
     async def _save_last_chances(self) -> None:
         limit = self._spec.max_deliver
