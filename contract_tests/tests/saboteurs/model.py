@@ -1,6 +1,7 @@
 """Backends whose bugs need a history that nobody would think of."""
 
 import asyncio
+import math
 
 from pubsubkit.driver import Settlement, Verdict
 from pubsubkit_memory.consumer import Consumer
@@ -84,5 +85,6 @@ def drops_its_buffer_in_a_cut(original, self, up):
 
 def _stop_asking(subscription) -> None:
     subscription._asked = 1_000_000
+    subscription._heard = math.inf  # so that no silence is noticed
     subscription._give_up_inbox()
     subscription._spawn(subscription._forget_inboxes)
