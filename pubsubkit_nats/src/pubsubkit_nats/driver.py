@@ -8,12 +8,13 @@ from pubsubkit.backend import Backend
 from pubsubkit.driver import Capability, Driver
 from pubsubkit.errors import ConfigurationError
 from pubsubkit_nats import native
+from pubsubkit_nats.binary import find_server
 from pubsubkit_nats.failures import ERROR_TABLE
 from pubsubkit_nats.link import Link
 from pubsubkit_nats.manager import StreamManager
 from pubsubkit_nats.pipe import PublishPipe
 from pubsubkit_nats.pull import PullSubscription
-from pubsubkit_nats.settings import NatsOptions, connect_arguments
+from pubsubkit_nats.settings import NatsOptions, connect_arguments, embedded_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,7 +52,7 @@ class NatsDriver(StreamManager, Driver):
 
     API_VERSION = 1
     OPTIONS = NatsOptions
-    MODIFIERS: ClassVar[frozenset[str]] = frozenset({"tls", "ws", "wss"})
+    MODIFIERS: ClassVar[frozenset[str]] = frozenset({"embedded", "tls", "ws", "wss"})
     HARNESS = "pubsubkit_nats.testing:NatsHarness"
     capabilities = frozenset(Capability)
     error_table = ERROR_TABLE
@@ -64,6 +65,8 @@ class NatsDriver(StreamManager, Driver):
     @classmethod
     def from_url(cls, url: BackendURL, options: NatsOptions) -> Self:
         """Make a driver from a URL; see :class:`NatsOptions`."""
+        if "embedded" in url.modifiers:
+            return cls(_embedded_link(url, options), f"nats+embedded://{url.path}")
         hosts = ",".join(map(str, url.hosts))
         address = f"{'+'.join(('nats', *url.modifiers))}://{hosts or 'localhost'}"
         return cls(Link(options, connect_arguments(url, options)), address)
@@ -105,3 +108,14 @@ class NatsDriver(StreamManager, Driver):
         subscription = PullSubscription(self._link, self, spec, buffer)
         await subscription.start()
         return subscription
+
+
+def _embedded_link(url: BackendURL, options: NatsOptions) -> Link:
+    folder = embedded_store(url, options)
+    from pubsubkit_nats.embedded.link import EmbeddedLink  # imports fcntl, which Windows does not have
+
+    try:
+        binary = find_server()
+    except FileNotFoundError as error:
+        raise url.fail([str(error)]) from error
+    return EmbeddedLink(options, folder, binary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
@@ -12,14 +13,18 @@ from pubsubkit.backend import connect
 from pubsubkit.driver import Capability
 from pubsubkit.url import BackendURL, Host
 from pubsubkit_contract.harness import Harness, Knob
+from pubsubkit_nats.binary import find_server
 from pubsubkit_nats.testing import NatsServer
 from pubsubkit_nats.versions import keeps_metadata
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+    from pubsubkit_nats.embedded.store import Store
+
 __all__ = ["NatsHarness"]
 
+_READY_SECONDS = 20.0
 _SOON = {
     "connect_timeout": "500ms",
     "heartbeat": "200ms",
@@ -32,6 +37,9 @@ _SOON = {
 class NatsHarness(Harness):
     """A server of its own in a temporary directory; of a server that runs already only the connection can be broken.
 
+    An embedded server is held for the whole run.  Those who use it start it again at once, so the cases that need a
+    server stopped or frozen get an ordinary one.
+
     :param url: the server to use; empty to start one.
     """
 
@@ -43,8 +51,12 @@ class NatsHarness(Harness):
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._server: NatsServer | None = None
         self._version: tuple[int, ...] = ()
-        hosts = BackendURL.parse(url).hosts if url else ()
-        self.knobs = frozenset({Knob.PROXY} if len(hosts) == 1 else ()) if url else frozenset(Knob)
+        self._store: Store | None = None
+        parsed = BackendURL.parse(url) if url else None
+        if parsed is None or "embedded" in parsed.modifiers:
+            self.knobs = frozenset(Knob)
+        else:
+            self.knobs = frozenset({Knob.PROXY} if len(parsed.hosts) == 1 else ())
 
     @property
     def name(self) -> str:
@@ -73,12 +85,17 @@ class NatsHarness(Harness):
             self._server = NatsServer(Path(self._folder.name))
             await self._server.start()
             self._url = self._server.url
+        self._reached = BackendURL.parse(self._url)
+        if "embedded" in self._reached.modifiers:
+            await self._hold()
         self._version = await _version(self._url)
         if not keeps_metadata(self._version):
             self.withheld = frozenset({Capability.MAX_DELIVER})
 
     async def stop(self) -> None:
-        """End the server and delete its files."""
+        """End the server and delete its files; an embedded one is let go, and its files stay."""
+        if self._store is not None:
+            await asyncio.to_thread(self._store.release)
         if self._server is not None:
             with suppress(ProcessLookupError):  # it has ended by itself
                 self._server.resume()
@@ -108,16 +125,30 @@ class NatsHarness(Harness):
 
     def address(self) -> tuple[str, int]:
         """Host and port; NATS's own port when the URL names none."""
-        host = BackendURL.parse(self.url()).hosts[0]
+        host = self._reached.hosts[0]
         return host.name or "localhost", host.port or 4222
 
     def url_at(self, host: str, port: int) -> str:
         """The server at another address, with a client that pings often and gives up soon."""
-        url = BackendURL.parse(self.url())
+        url = self._reached
         query = dict(url.query) | _SOON
         if {"tls", "wss"} & set(url.modifiers):
             query.setdefault("tls_hostname", self.address()[0])
         return replace(url, hosts=(Host(host, port),), query=tuple(query.items())).reveal()
+
+    async def _hold(self) -> None:
+        from pubsubkit_nats.embedded.store import Store  # not on Windows
+
+        self._store = Store(Path(self._reached.path), find_server())
+        server = await asyncio.to_thread(self._store.acquire, _READY_SECONDS)
+        self._reached = replace(
+            self._reached,
+            modifiers=(),
+            user=server.user,
+            password=server.password,
+            hosts=(Host("127.0.0.1", server.port),),
+            path="",
+        )
 
 
 async def _version(url: str) -> tuple[int, ...]:

@@ -16,11 +16,12 @@ from pubsubkit_nats.credentials import BadCredentialsError, Credentials, is_seed
 if TYPE_CHECKING:
     from pubsubkit.url import BackendURL, Host
 
-__all__ = ["NatsOptions", "connect_arguments"]
+__all__ = ["NatsOptions", "client_arguments", "connect_arguments", "embedded_store"]
 
 _SCHEMES: dict[tuple[str, ...], str] = {(): "nats", ("tls",): "tls", ("ws",): "ws", ("wss",): "wss"}
 _DEFAULT_PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 _PENDING_BYTES = 64 * 1024 * 1024
+_REMOTE_ONLY = ("token", "nkey_seed", "creds", "tls_ca", "tls_cert", "tls_key", "tls_hostname", "domain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +69,13 @@ def connect_arguments(url: BackendURL, options: NatsOptions) -> dict[str, Any]:
         authenticate are given; all problems in one error.
     """
     problems: list[str] = []
+    if url.modifiers not in _SCHEMES:
+        raise url.fail([f"{' and '.join(url.modifiers)} do not go together: give one of them"])
     scheme = _SCHEMES[url.modifiers]
     arguments: dict[str, Any] = {
+        **client_arguments(options),
         "servers": [_server(scheme, host) for host in url.hosts],
-        "name": options.name,
         "connect_timeout": options.connect_timeout / max(1, len(url.hosts)),  # nats-py's is for each server
-        "reconnect_time_wait": options.reconnect_wait,
-        "ping_interval": options.ping_interval,
-        "max_reconnect_attempts": -1,
-        "pending_size": _PENDING_BYTES,
-        "inbox_prefix": options.inbox_prefix,
         **_credentials(url, options, problems),
     }
     if url.path.strip("/"):
@@ -93,6 +91,45 @@ def connect_arguments(url: BackendURL, options: NatsOptions) -> dict[str, Any]:
     if problems:
         raise url.fail(problems)
     return arguments
+
+
+def client_arguments(options: NatsOptions) -> dict[str, Any]:
+    """The keyword arguments for ``Client.connect`` that do not say where and as who."""
+    return {
+        "name": options.name,
+        "connect_timeout": options.connect_timeout,
+        "reconnect_time_wait": options.reconnect_wait,
+        "ping_interval": options.ping_interval,
+        "max_reconnect_attempts": -1,
+        "pending_size": _PENDING_BYTES,
+        "inbox_prefix": options.inbox_prefix,
+    }
+
+
+def embedded_store(url: BackendURL, options: NatsOptions) -> Path:
+    """Return the folder of ``nats+embedded:///folder``.
+
+    :raises ConfigurationError: there is no folder, or something is given that an embedded server has no use for.
+    """
+    problems: list[str] = []
+    if url.modifiers != ("embedded",):
+        problems.append(f"{' and '.join(url.modifiers)} do not go together: an embedded server is reached directly")
+    if url.hosts:
+        problems.append("an embedded server has no host: write the path after three slashes, nats+embedded:///path")
+    if not url.path.strip("/"):
+        problems.append("the path of its store is missing: nats+embedded:///path/to/store")
+    if "\0" in url.path:
+        problems.append("a path holds no NUL")
+    given = [name for name in _REMOTE_ONLY if getattr(options, name)]
+    if url.user is not None:
+        given.insert(0, "a user")
+    if given:
+        problems.append(f"an embedded server makes its own credentials and has no use for {', '.join(given)}")
+    if find_spec("fcntl") is None:
+        problems.append("it needs the file locks of Unix, which Windows does not have; run nats-server yourself")
+    if problems:
+        raise url.fail(problems)
+    return Path(url.path)
 
 
 def _server(scheme: str, host: Host) -> str:

