@@ -273,6 +273,7 @@ def test_a_harness_by_name_or_url():
     assert load_harness("memory://mine?max_payload=1000").url() == "memory://mine?max_payload=1000"
     assert load_harness("nats://h:1").knobs == {Knob.PROXY}
     assert load_harness("nats://h,g").knobs == set()
+    assert load_harness("nats+embedded:///store").knobs == set(Knob)
     assert UrlHarness("nats://h:1").knobs == set()
     assert UrlHarness("nats://u:p@h:1?name=x").url_at("g", 2) == "nats://u:p@g:2?name=x"
     assert "tls_hostname=h" in load_harness("nats+tls://h:1").url_at("127.0.0.1", 2)

@@ -253,7 +253,7 @@ def test_backends_as_a_table() -> None:
     assert rows[0] == ["SCHEME", "DISTRIBUTION", "VERSION", "MODIFIERS"]
     assert rows[1][:2] == ["memory", "pubsubkit-memory"]
     assert rows[2][:2] == ["nats", "pubsubkit-nats"]
-    assert rows[2][3:] == ["tls,", "ws,", "wss"]
+    assert rows[2][3:] == ["embedded,", "tls,", "ws,", "wss"]
 
 
 def test_backends_as_json() -> None:
@@ -291,7 +291,7 @@ def test_backend_parameters_as_json() -> None:
     shown = json.loads(run("backends", "show", "nats://", "--json").stdout)
     token = next(each for each in shown["parameters"] if each["name"] == "token")
     assert token["secret"] is True
-    assert shown["modifiers"] == ["tls", "ws", "wss"]
+    assert shown["modifiers"] == ["embedded", "tls", "ws", "wss"]
 
 
 def test_verbose_logs_to_stderr() -> None:

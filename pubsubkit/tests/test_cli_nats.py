@@ -297,3 +297,14 @@ async def test_all_of_a_long_input_arrives(server: NatsServer) -> None:
     assert done.err.count("\n") == 1
     read = await run(server.url, "sub", "a.>", "--durable", "d", "--count", "5000")
     assert [row["data"]["n"] for row in read.rows] == list(range(5000))
+
+
+async def test_an_embedded_server_serves_one_command_after_the_other(tmp_path: Path) -> None:
+    """By nats+embedded:// no server need run: each command brings it, and a file stream is there for the next."""
+    url = f"nats+embedded://{tmp_path}/store"
+    shown = await run(url, "demo")
+    assert (shown.code, shown.out.splitlines()[-1]) == (0, b"ok"), shown.err
+    stored = await run(url, "pub", "orders.created", "1", "--storage", "file")
+    assert stored.code == 0, stored.err
+    read = await run(url, "sub", "orders.>", "--count", "1")
+    assert [row["subject"] for row in read.rows] == ["orders.created"]

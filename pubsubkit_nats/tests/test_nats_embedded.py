@@ -158,6 +158,14 @@ def free(lock: Path) -> bool:
     return True
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 OPTIONS = PublisherOptions(stream_name="s", storage=Storage.FILE, retry_attempts=20)
 
 
@@ -277,6 +285,8 @@ async def test_files_of_the_past_mislead_nobody(store: Path, url: str):
     async with child("print('open', flush=True); input()") as stranger:
         pid = stranger.process.pid
         left_behind(store, pid)
+        with locked(store / "keeper.lock"), pytest.raises(TransientError, match="not ready"):
+            await open_backend(url, connect_timeout=0.05)
         async with connect(url) as backend:
             assert await publish(backend) == 1
             assert pid not in servers(store)
@@ -316,14 +326,6 @@ def log_of(store: Path) -> str:
 
 def readable_by_others(store: Path) -> list[Path]:
     return [path for path in (store, *store.iterdir()) if stat.S_IMODE(path.stat().st_mode) & 0o077]
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir()
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 async def test_opening_waits_without_blocking_and_can_be_cancelled(store: Path, url: str):

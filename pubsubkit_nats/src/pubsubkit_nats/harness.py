@@ -52,11 +52,11 @@ class NatsHarness(Harness):
         self._server: NatsServer | None = None
         self._version: tuple[int, ...] = ()
         self._store: Store | None = None
-        parsed = BackendURL.parse(url) if url else None
-        if parsed is None or "embedded" in parsed.modifiers:
+        self._reached = BackendURL.parse(url or "nats://")
+        if not url or "embedded" in self._reached.modifiers:
             self.knobs = frozenset(Knob)
-        else:
-            self.knobs = frozenset({Knob.PROXY} if len(parsed.hosts) == 1 else ())
+        elif len(self._reached.hosts) == 1:
+            self.knobs = frozenset({Knob.PROXY})
 
     @property
     def name(self) -> str:
