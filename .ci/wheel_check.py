@@ -1,4 +1,4 @@
-"""Open memory:// and nats:// with the installed wheels and move one message through each."""
+"""Open memory://, nats:// and nats+embedded:// with the installed wheels and move one message through each."""
 
 import asyncio
 import sys
@@ -25,6 +25,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with NatsServer(Path(folder)) as server:
             await roundtrip(server.url)
+        await roundtrip(f"nats+embedded://{folder}/store")
 
 
 asyncio.run(main())

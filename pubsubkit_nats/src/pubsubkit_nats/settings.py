@@ -26,7 +26,11 @@ _REMOTE_ONLY = ("token", "nkey_seed", "creds", "tls_ca", "tls_cert", "tls_key", 
 
 @dataclass(frozen=True, kw_only=True)
 class NatsOptions:
-    """The parameters of a ``nats://`` URL.  The user and password, or the token, belong before the ``@``."""
+    """The parameters of a ``nats://`` URL.  The user and password, or the token, belong before the ``@``.
+
+    ``nats+embedded:///path/to/store`` starts a local server, or shares it with other processes, and takes no
+    parameters of authentication, TLS or domain.
+    """
 
     name: str = param("pubsubkit", doc="name of the connection in the server's monitoring", parse=text)
     connect_timeout: float = param(5.0, doc="time for the first connection, over all servers", parse=duration)

@@ -18,7 +18,8 @@ server.lock    the server, which inherits it                   the store is in u
 
 So any of them may be killed.  Without its user the server ends, unless there are others.  Without its server the users
 start another one on the same store and move to it.  Without the keeper the server goes on, and the next to open or
-close the store starts a new keeper.  Without all of them the next to open the store starts it anew.
+close the store starts a new keeper; only when the keeper is killed and then all users are, the server goes on until the
+store is opened again.  Without all of them the next to open the store starts it anew.
 
 The server listens on a free port of 127.0.0.1 and wants a password, new at each start, from a file that only its user
 can read.  Windows has no such locks: opening raises ``ConfigurationError`` there.

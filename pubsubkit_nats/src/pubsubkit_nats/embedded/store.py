@@ -24,6 +24,8 @@ __all__ = ["Address", "Store"]
 
 _POLL_SECONDS = 0.002
 _STOP_SECONDS = 8.0
+_STARTS = 2
+"""Once more, in case that somebody killed the first; a server that cannot start fails as well the second time."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,15 @@ class Store:
             self._users = users
 
     def _server(self, deadline: float) -> Address:
-        started = False
+        starts = 0
         while True:
             address, kept = self._address(), self._kept()
             if address and kept:
                 return address
-            if started and not kept:
+            if not kept and starts == _STARTS:
                 raise ConfigurationError(f"the embedded server did not start: {self._last_words()}")
             if not kept:
-                started = self._start_keeper(deadline)
+                starts += self._start_keeper(deadline)
             self._wait(deadline)
 
     def _address(self) -> Address | None:
@@ -148,7 +150,7 @@ class Store:
         return True
 
     def _start_keeper(self, deadline: float) -> bool:
-        """Start a keeper, which starts the server unless one runs; False when there is a keeper already."""
+        """Start a keeper, which starts the server unless one runs; False when there is a keeper, or it was killed."""
         folder = str(self.folder)
         server = [self._binary, "-c", self._path(keeper.CONFIG), "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", folder]
         files = ["--ports_file_dir", folder, "-l", self._path(keeper.LOG)]
@@ -165,7 +167,7 @@ class Store:
                 )
             except subprocess.TimeoutExpired as error:
                 raise self._late() from error
-        if done.returncode not in (0, keeper.BUSY):
+        if done.returncode > 0 and done.returncode != keeper.BUSY:
             raise ConfigurationError(f"the keeper of the embedded server did not start: {self._last_words()}")
         return done.returncode == 0
 
