@@ -431,3 +431,19 @@ async def test_server_that_cannot_be_run(store: Path, url: str, monkeypatch: pyt
     monkeypatch.undo()
     async with connect(url) as backend:
         await publish(backend)
+
+
+async def test_log_does_not_grow_for_ever(store: Path, url: str):
+    """A log of more than a mebibyte is put aside when the server starts; the one put aside before is gone."""
+    old, new = long_log(store)
+    for _ in range(2):
+        await (await open_backend(url)).aclose()
+    assert old.stat().st_size > 1024 * 1024
+    assert "Server is ready" in new.read_text()
+
+
+def long_log(store: Path) -> tuple[Path, Path]:
+    store.mkdir()
+    log = store / "server.log"
+    log.write_text("x" * (1024 * 1024 + 1))
+    return store / "server.log.old", log

@@ -32,7 +32,6 @@ PORTS = "nats-server_{}.ports"
 """The server writes it when it is ready; with its process id."""
 USER = "pubsubkit"
 
-_LOG_BYTES = 4 * 1024 * 1024
 _STOP_SECONDS = 30.0
 
 
@@ -76,10 +75,8 @@ def _server_lock() -> IO[str] | None:
             return None
         for old in glob.glob(PORTS.format("*")):
             os.unlink(old)
-        password = os.urandom(24).hex()
-        config = {"authorization": {"user": USER, "password": password}, "logfile_size_limit": _LOG_BYTES}
         with open(f"{CONFIG}.new", "w") as file:
-            json.dump({**config, "logfile_max_num": 2}, file)
+            json.dump({"authorization": {"user": USER, "password": os.urandom(24).hex()}}, file)
         os.replace(f"{CONFIG}.new", CONFIG)
         mine = open(f"{SERVER}.new", "w")  # noqa: SIM115
         fcntl.flock(mine, fcntl.LOCK_EX)

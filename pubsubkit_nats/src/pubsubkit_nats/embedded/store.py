@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "Store"]
 
+_LOG_BYTES = 1024 * 1024
 _POLL_SECONDS = 0.002
 _STOP_SECONDS = 8.0
 _STARTS = 2
@@ -152,6 +153,7 @@ class Store:
     def _start_keeper(self, deadline: float) -> bool:
         """Start a keeper, which starts the server unless one runs; False when there is a keeper, or it was killed."""
         folder = str(self.folder)
+        self._rotate()
         server = [self._binary, "-c", self._path(keeper.CONFIG), "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", folder]
         files = ["--ports_file_dir", folder, "-l", self._path(keeper.LOG)]
         with open_lock(self._path(keeper.LOG)) as log:
@@ -170,6 +172,11 @@ class Store:
         if done.returncode > 0 and done.returncode != keeper.BUSY:
             raise ConfigurationError(f"the keeper of the embedded server did not start: {self._last_words()}")
         return done.returncode == 0
+
+    def _rotate(self) -> None:
+        log = self.folder / keeper.LOG
+        if log.exists() and log.stat().st_size > _LOG_BYTES:
+            log.replace(f"{log}.old")
 
     def _last_words(self) -> str:
         log = self.folder / keeper.LOG
