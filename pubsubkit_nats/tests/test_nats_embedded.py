@@ -359,6 +359,7 @@ SECRET = "hunter2-s3cret"
         ("nats+embedded:///a%00b", "NUL"),
         (f"nats+embedded://joe:{SECRET}@/store", "no use for a user"),
         (f"nats+embedded:///store?token={SECRET}&creds=x&tls_ca=y&domain=hub", "use for token, creds, tls_ca, domain"),
+        ("nats+embedded:///store?api_prefix=JS.hub.API", "use for api_prefix"),
         ("nats+embedded+tls:///store", "embedded and tls do not go together"),
         ("nats+tls+ws://h", "tls and ws do not go together"),
     ],

@@ -21,7 +21,10 @@ __all__ = ["NatsOptions", "client_arguments", "connect_arguments", "embedded_sto
 _SCHEMES: dict[tuple[str, ...], str] = {(): "nats", ("tls",): "tls", ("ws",): "ws", ("wss",): "wss"}
 _DEFAULT_PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 _PENDING_BYTES = 64 * 1024 * 1024
-_REMOTE_ONLY = ("token", "nkey_seed", "creds", "tls_ca", "tls_cert", "tls_key", "tls_hostname", "domain")
+_REMOTE_ONLY = (
+    *("token", "nkey_seed", "creds", "tls_ca", "tls_cert", "tls_key", "tls_hostname"),
+    *("domain", "api_prefix"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 from pubsubkit.errors import PubSubError
 from pubsubkit_nats.embedded.store import Address, Store
@@ -23,6 +24,7 @@ __all__ = ["EmbeddedLink"]
 logger = logging.getLogger("pubsubkit.nats")
 
 _RETRY_SECONDS = 0.5
+_T = TypeVar("_T")
 
 
 class EmbeddedLink(Link):
@@ -52,7 +54,7 @@ class EmbeddedLink(Link):
         try:
             await super().aclose()
         finally:
-            await asyncio.to_thread(self._store.release)
+            await _in_thread(self._store.release)
 
     def _changed(self, connected: bool) -> None:
         if not connected and not self.client.is_closed and (self._reviving is None or self._reviving.done()):
@@ -70,9 +72,18 @@ class EmbeddedLink(Link):
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _acquire(self) -> Address:
-        server = await asyncio.to_thread(self._store.acquire, self.options.connect_timeout)
+        server = await _in_thread(lambda: self._store.acquire(self.options.connect_timeout))
         self._password = server.password
         return server
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    """Run *work* in a thread that ends with it; the default executor's stay, and are the application's."""
+    executor = ThreadPoolExecutor(1, "pubsubkit-nats")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+    finally:
+        executor.shutdown(wait=False)
 
 
 def _url(server: Address) -> str:
