@@ -6,6 +6,7 @@ shorter round that is not counted comes first, for everybody.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import statistics
 import time
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from pubsubkit import Backend
 
 __all__ = ["PATHS", "Cell", "Measured", "cells", "measure"]
+
+
+_RUN_SECONDS = 600.0
+"""After which a run has failed."""
 
 
 def rate(count: int, seconds: float, _: object) -> dict[str, float]:
@@ -146,7 +151,8 @@ class Referee:
     async def time(self, run: Run) -> dict[str, float]:
         await self._prepare()
         self._finished = 0.0
-        result = await run(self._work)
+        async with asyncio.timeout(_RUN_SECONDS):
+            result = await run(self._work)
         seconds = (self._finished or time.perf_counter()) - self._started
         await self._check()
         return self._path.figures(self._work.count, seconds, result)
@@ -165,10 +171,12 @@ class Referee:
 
     async def _prepare(self) -> None:
         work = self._work
-        if not self._path.filled:
-            await self._backend.delete_stream(work.stream)
         await self._backend.ensure_stream(self._stream)
-        if self._path.filled and not (await self._backend.stream_info(work.stream)).messages:
+        stored, wanted = (await self._backend.stream_info(work.stream)).messages, self._path.filled * work.count
+        if stored != wanted:
+            await self._backend.delete_stream(work.stream)
+            await self._backend.ensure_stream(self._stream)
+        if stored != wanted and self._path.filled:
             async with self._backend.publisher(PublisherOptions(stream_name=work.stream)) as publisher:
                 await publisher.publish_many((work.subject, work.payload) for _ in range(work.count))
         if self._path.consumes:

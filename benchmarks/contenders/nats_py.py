@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from contenders.work import BUFFER, WINDOW, Work, contender, trips
@@ -39,9 +39,10 @@ async def nats_fetch(url: str) -> AsyncGenerator[Run]:
             left = work.count
             work.begin()
             while left:
-                for message in await subscription.fetch(min(left, 100)):
-                    await message.ack()
-                    left -= 1
+                with suppress(TimeoutError):  # its fetch stalls now and then (nats.py #986)
+                    for message in await subscription.fetch(min(left, 100)):
+                        await message.ack()
+                        left -= 1
             await work.settled()
             await subscription.unsubscribe()
 
