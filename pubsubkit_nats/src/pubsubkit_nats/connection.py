@@ -7,18 +7,19 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from pubsubkit.driver import ConnectionState
 from pubsubkit.errors import ConfigurationError, PermissionDeniedError, TransientError
 from pubsubkit_nats.connecting import FirstConnection, explain, is_refusal
 from pubsubkit_nats.denials import Denials
+from pubsubkit_nats.direct import forget, new_client, subscribe
 from pubsubkit_nats.private import hang_up, reply_inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
+    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
@@ -43,7 +44,7 @@ class Connection:
     """
 
     def __init__(self, options: NatsOptions, arguments: dict[str, Any] | None, client: Client | None = None) -> None:
-        self.client = client or Client()
+        self.client = client or new_client()
         self.options = options
         self.denials = Denials()
         self.listeners: set[Callable[[bool], None]] = set()
@@ -158,14 +159,13 @@ class Connection:
             asking.cancel()
             refused.cancel()
 
-    async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Subscribe without nats-py's limits, past which it would drop messages; what is asked for is bounded."""
-        return await self.client.subscribe(  # pyright: ignore[reportUnknownMemberType]
-            subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+    async def subscribe(self, subject: str, sink: Callable[[Msg], None]) -> Subscription:
+        """Have *sink* called with every message on *subject*."""
+        return await subscribe(self.client, subject, sink)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Forget *subscription*, also without a connection, so that nats-py does not subscribe again on the next."""
+        forget(self.client, subscription)
         with suppress(NatsError, OSError):
             await subscription.unsubscribe()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pubsubkit.driver import Delivery, MessageMetadata, Settlement, Verdict
 from pubsubkit.errors import TransientError
 from pubsubkit_nats.codec import header_text, nanoseconds, timestamp
+from pubsubkit_nats.direct import join_flush
 from pubsubkit_nats.versions import takes_reasons
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _RESERVED = "nats-"
 class NatsDelivery(Delivery):
     """A message of a pull; its reply subject ``$JS.ACK.…`` carries the metadata (ADR-15) and takes the verdict."""
 
-    __slots__ = ("_link", "_max_deliver", "_message", "data", "lease", "subject", "waiting")
+    __slots__ = ("_fields", "_link", "_max_deliver", "_message", "data", "lease", "subject", "waiting")
 
     def __init__(self, message: Msg, link: Link, max_deliver: int | None) -> None:
         self.subject = message.subject
@@ -45,11 +46,15 @@ class NatsDelivery(Delivery):
         self._message = message
         self._link = link
         self._max_deliver = max_deliver
+        fields = message.reply.split(".")
+        # With a domain and account two more tokens stand before the stream.
+        self._fields = fields[2:] if len(fields) == 9 else fields[4:]
+        """``stream, consumer, delivered, stream seq, consumer seq, time in ns, pending, …``."""
 
     @property
     def key(self) -> object:
         """The stream sequence, as text."""
-        return self._fields()[3]
+        return self._fields[3]
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -62,12 +67,12 @@ class NatsDelivery(Delivery):
     @property
     def num_delivered(self) -> int:
         """How often the message was delivered by its consumer, this time included."""
-        return int(self._fields()[2])
+        return int(self._fields[2])
 
     @property
     def metadata(self) -> MessageMetadata:
         """Read from the reply subject."""
-        stream, consumer, delivered, sequence, _, nanos, *_ = self._fields()
+        stream, consumer, delivered, sequence, _, nanos, *_ = self._fields
         message_id = (self._message.headers or {}).get(_MESSAGE_ID)
         return MessageMetadata(
             num_delivered=int(delivered),
@@ -115,8 +120,10 @@ class NatsDelivery(Delivery):
         return self._max_deliver is not None and self.num_delivered >= self._max_deliver
 
     async def _send(self, frame: bytes) -> None:
-        if not self._link.congested:
-            await self._link.client.publish(self._message.reply, frame)
+        link, reply = self._link, self._message.reply
+        if not link.congested:
+            if not join_flush(link.client, reply, frame):
+                await link.client.publish(reply, frame)
             return
         seconds = self._link.options.request_timeout
         try:
@@ -125,12 +132,6 @@ class NatsDelivery(Delivery):
                 await self._link.client.publish(self._message.reply, frame)
         except TimeoutError as error:
             raise TransientError(f"no connection, or no room in it, for {seconds:g} s") from error
-
-    def _fields(self) -> list[str]:
-        """``stream, consumer, delivered, stream seq, consumer seq, time in ns, pending, …``."""
-        fields = self._message.reply.split(".")
-        # With a domain and account two more tokens stand before the stream.
-        return fields[2:] if len(fields) == 9 else fields[4:]
 
     def _frame(self, settlement: Settlement) -> bytes:
         if settlement.verdict is Verdict.ACK:

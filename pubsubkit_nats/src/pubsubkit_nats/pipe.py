@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from nats.errors import NoRespondersError
 
 from pubsubkit.driver import PublishReceipt
 from pubsubkit.errors import NotFoundError, PermissionDeniedError, PubSubError, TransientError
+from pubsubkit_nats.direct import join_flush
 from pubsubkit_nats.failures import jetstream_error
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = ["PublishPipe"]
 
 _MESSAGE_ID = "Nats-Msg-Id"
 _NO_RESPONDERS = "503"
+_plain_confirmation = re.compile(rb'\{"stream":"([^"\\]+)", ?"seq":(\d+)\}').fullmatch
 _SMALL = 64 * 1024
 
 logger = logging.getLogger("pubsubkit.nats")
@@ -116,25 +119,24 @@ class PublishPipe:
         return outcomes
 
     async def _write(self, batch: _Batch) -> None:
-        link, prefix, waiting = self._link, self._prefix, self._waiting
+        link, waiting, done = self._link, self._waiting, batch.done
         ready = link.ready
         for token, message in enumerate(batch.messages, batch.first):
-            headers: dict[str, Any] | None = {**message.headers} if message.headers else None
-            if message.message_id is not None:
-                headers = {**(headers or {}), _MESSAGE_ID: message.message_id}
-            if batch.done.done():
+            headers, reply = _headers(message), f"{self._prefix}{token}"
+            if done.done():
                 return  # time is over, and nats-py swallowed the cancellation
             try:
                 if not ready or link.congested:
                     await link.wait_ready()
                     ready = True
                 waiting[token] = batch
-                await link.client.publish(message.subject, message.data, f"{prefix}{token}", headers)
+                if headers or not join_flush(link.client, message.subject, message.data, reply):
+                    await link.client.publish(message.subject, message.data, reply, headers)
             except Exception as error:  # noqa: BLE001 - it is this message's outcome
                 waiting.pop(token, None)
                 batch.put(token, error)
 
-    async def _on_reply(self, reply: Msg) -> None:
+    def _on_reply(self, reply: Msg) -> None:
         try:
             token = int(reply.subject[len(self._prefix) :])
             batch = self._waiting[token]
@@ -194,8 +196,17 @@ class PublishPipe:
         ]
 
 
+def _headers(message: OutgoingMessage) -> dict[str, Any] | None:
+    """A copy, as nats-py's own, with the message id."""
+    if message.message_id is not None:
+        return {**(message.headers or {}), _MESSAGE_ID: message.message_id}
+    return {**message.headers} if message.headers else None
+
+
 def _outcome(reply: Msg, subject: str) -> PublishReceipt | Exception:
     """Read an answer; raises ValueError, LookupError, TypeError or AttributeError for one that is no confirmation."""
+    if stored := _plain_confirmation(reply.data):
+        return PublishReceipt(stored[1].decode(), int(stored[2]))
     if not reply.data and (reply.headers or {}).get("Status") == _NO_RESPONDERS:
         return NoRespondersError()
     answer = json.loads(reply.data)

@@ -70,6 +70,7 @@ class PullSubscription(DriverSubscription):
         self._error: PubSubError | None = None
         self._closing = False
         self._heard = 0.0
+        self._now = asyncio.get_running_loop().time
         self._heartbeat = min(link.options.heartbeat, _EXPIRES_SECONDS / 2)
         self._tick_seconds = max(_SHORTEST_TICK, min(self._heartbeat / 2, spec.ack_wait / 3))
         self._request_subject = link.next_message_subject(spec.stream, spec.name)
@@ -171,7 +172,7 @@ class PullSubscription(DriverSubscription):
             self._asked = max(0, self._asked - room)
             raise
 
-    async def _on_message(self, inbox: str, message: Msg) -> None:
+    def _on_message(self, inbox: str, message: Msg) -> None:
         self._heard = self._now()
         if message.reply.startswith("$JS.ACK."):
             if inbox == self._inbox:
@@ -307,9 +308,6 @@ class PullSubscription(DriverSubscription):
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
             logger.debug("consumer %s: %r", self._name, error)
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
 
     @property
     def _name(self) -> str:

@@ -1,0 +1,78 @@
+"""The shortcuts through nats-py, and the way without them."""
+
+import asyncio
+import logging
+
+import pytest
+from nats.aio.client import Client
+
+from pubsubkit import ConsumerOptions, PublisherOptions, connect
+from pubsubkit_nats.direct import DirectClient, new_client, subscribe
+from pubsubkit_nats.testing import NatsServer
+
+MESSAGES = 300
+
+
+def test_the_private_parts_are_there():
+    """The installed nats-py has what the shortcuts build on; without it everything is slower."""
+    assert type(new_client()) is DirectClient
+
+
+async def another_shape(self: Client, sid: int, message: bytes) -> None:
+    """As a future nats-py may have it."""
+
+
+@pytest.fixture(params=["direct", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[Client]:
+    """The class of client that a backend gets."""
+    if request.param == "direct":
+        return DirectClient
+    monkeypatch.setattr("pubsubkit_nats.connection.new_client", Client)
+    return Client
+
+
+async def test_both_ways_carry_messages(server: NatsServer, way: type[Client]):
+    """With and without the shortcuts a stream of messages is confirmed, delivered in order and acked."""
+    options = ConsumerOptions(stream_name="s", consumer_name="d", channel_buf_size=50)
+    async with asyncio.timeout(10), connect(server.url) as backend:
+        assert type(backend.native) is way
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            receipts = await publisher.publish_many(("s.x", b"%d" % number, {"a": "b"}) for number in range(MESSAGES))
+            receipts += await publisher.publish_many(("s.x", b"%d" % number) for number in range(MESSAGES))
+        assert [receipt.sequence for receipt in receipts] == list(range(1, 2 * MESSAGES + 1))
+        async with backend.consumer(options).subscribe() as messages:
+            for number in range(2 * MESSAGES):
+                message = await anext(messages)
+                assert message.data == b"%d" % (number % MESSAGES)
+                assert message.headers == ({"a": "b"} if number < MESSAGES else {})
+                await message.ack()
+        info = await backend.consumer_info("s", "d")
+    assert (info.num_pending, info.num_ack_pending) == (0, 0)
+
+
+def test_an_unknown_nats_py_gets_a_plain_client(monkeypatch: pytest.MonkeyPatch):
+    """Where nats-py takes a message in another way there are no shortcuts."""
+    monkeypatch.setattr(Client, "_process_msg", another_shape)
+    assert type(new_client()) is Client
+
+
+async def test_a_failing_receiver_does_not_end_the_connection(server: NatsServer, caplog: pytest.LogCaptureFixture):
+    """What a receiver raises is logged; the next messages and requests are served."""
+    seen: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def receive(message) -> None:
+        if message.data == b"bad":
+            raise ValueError("no")
+        seen.put_nowait(message.data)
+
+    client = new_client()
+    await client.connect(server.url)
+    await subscribe(client, "a", receive)
+    with caplog.at_level(logging.ERROR, "pubsubkit.nats"):
+        await client.publish("a", b"bad")
+        await client.publish("a", b"good")
+        async with asyncio.timeout(5):
+            assert await seen.get() == b"good"
+            await client.flush()
+    assert "not understood" in caplog.text
+    await client.close()
