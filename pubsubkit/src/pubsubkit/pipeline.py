@@ -48,7 +48,7 @@ class Pipeline:
     @property
     def ahead(self) -> bool:
         """Whether messages wait for room, or to be handed to the driver."""
-        return self.backlog > 0 or self.window.crowded
+        return self.backlog > 0 or bool(self.window.waiters)
 
     async def put(self, message: OutgoingMessage, window: Window) -> PublishFuture:
         """Wait for room in *window*, take *message* and return the future of its receipt."""

@@ -71,8 +71,10 @@ class Publisher(Closing):
         self.options = options
         self._connection = connection
         self._driver = connection.driver
+        self._hooks = connection.hooks
         self._sender = Sender(connection.driver, connection.hooks, options)
         self._pipeline = Pipeline(self._sender, options.window)
+        self._adds_nothing = self._hooks.before_send is None and not self._sender.identifies
         self._stream: StreamOptions | None = None
         self._opening = asyncio.Lock()
         self._full_subjects: dict[str, str] = {}
@@ -208,6 +210,11 @@ class Publisher(Closing):
     async def _prepare(self, given: Given, started: float) -> OutgoingMessage:
         """Check a message and make it what the driver gets."""
         subject, data, headers, message_id, native = given
+        plain = self._adds_nothing and headers is None and message_id is None and native is None
+        if plain and type(data) is bytes and type(subject) is str:
+            known = self._full_subjects.get(subject)
+            if known is not None and len(data) <= self._driver.max_payload:
+                return OutgoingMessage(known, data)
         try:
             seen = self._full_subjects.get(subject) if isinstance(subject, str) else None
             full = seen or await self._admit(subject)
@@ -222,8 +229,8 @@ class Publisher(Closing):
                 raise InvalidArgumentError(f"publish to {full!r}: {error}") from None
         except BaseException as error:
             if self._sender.observed:
-                known = data if isinstance(data, bytes) else b""
-                self._sender.report(OutgoingMessage(self._full(subject), known, None, message_id), error, started)
+                payload = data if isinstance(data, bytes) else b""
+                self._sender.report(OutgoingMessage(self._full(subject), payload, None, message_id), error, started)
             raise
         return OutgoingMessage(full, payload, fields, unique)
 
@@ -244,7 +251,7 @@ class Publisher(Closing):
     def _headers(self, subject: str, headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
         if headers is not None:
             headers = check_headers(headers)
-        before_send = self._connection.hooks.before_send
+        before_send = self._hooks.before_send
         if before_send is not None:
             added = before_send(stream=self.options.stream_name, subject=subject, headers=dict(headers or {}))
             headers = {**check_headers(added), **(headers or {})}

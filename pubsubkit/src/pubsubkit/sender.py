@@ -38,16 +38,18 @@ class Sender:
         self._hooks = hooks
         self._options = options
         self._ids = map(f"{secrets.token_hex(8)}-{{}}".format, itertools.count(1))
-        self._identify = options.retry_attempts > 0 and Capability.DEDUPLICATION in driver.capabilities
+        self.identifies = options.retry_attempts > 0 and Capability.DEDUPLICATION in driver.capabilities
+        """Whether a message without an id gets one: when it may be sent more than once and the broker goes by ids."""
         self._closing = asyncio.Event()
         self._under_way = 0
         self._idle = asyncio.Event()
         self.observed = options.on_publish is not None or hooks.published is not None
         """Whether anybody listens, so that outcomes are to be reported."""
+        self._follows_up = self.observed or options.retry_attempts > 0
 
     def new_message_id(self) -> str | None:
-        """An id for a message without one, when it may be sent more than once and the broker goes by ids."""
-        return next(self._ids) if self._identify else None
+        """An id for a message without one, when the sender :attr:`identifies`."""
+        return next(self._ids) if self.identifies else None
 
     async def close(self) -> None:
         """Start no further attempt, and return when those under way have ended."""
@@ -61,7 +63,7 @@ class Sender:
 
         :param started: the reading of ``time.perf_counter`` when the publish began.
         """
-        if self.observed or self._options.retry_attempts:
+        if self._follows_up:
             ended: list[Ending] = []
             await self.send((message,), started, ended.extend)
             return ended[0][1]

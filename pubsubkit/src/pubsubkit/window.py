@@ -40,11 +40,12 @@ class PublishFuture(asyncio.Future[PublishReceipt]):
 class Window:
     """Counts free places; who waits for one is served in the order of arrival."""
 
-    __slots__ = ("_closed", "_free", "_waiters")
+    __slots__ = ("_closed", "_free", "waiters")
 
     def __init__(self, size: int) -> None:
         self._free = size
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.waiters: deque[asyncio.Future[None]] = deque()
+        """Who waits for a place."""
         self._closed = False
 
     async def acquire(self) -> None:
@@ -58,7 +59,7 @@ class Window:
             self._free -= 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         try:
             await waiter
         except BaseException:
@@ -66,16 +67,11 @@ class Window:
                 self.release(1)
             raise
 
-    @property
-    def crowded(self) -> bool:
-        """Whether anybody waits for a place."""
-        return bool(self._waiters)
-
     def release(self, count: int) -> None:
         """Give *count* places back."""
         self._free += count
-        while self._free and self._waiters:
-            waiter = self._waiters.popleft()
+        while self._free and self.waiters:
+            waiter = self.waiters.popleft()
             if not waiter.done():
                 self._free -= 1
                 waiter.set_result(None)
@@ -83,7 +79,7 @@ class Window:
     def close(self) -> None:
         """Refuse everyone who waits or comes later."""
         self._closed = True
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        while self.waiters:
+            waiter = self.waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(ClosedError("the publisher was closed while this message waited for room"))
