@@ -152,7 +152,7 @@ async def test_cancelled_waiters_leave_no_trace(lab: Any) -> None:
     member = await lab.member()
     for _ in range(10):
         await lab.nothing(member)
-    assert (len(member._consumer.waiters), member._consumer.waiters.woken, member._blocked) == (0, set(), set())
+    assert (len(member._consumer.waiters.queue), member._consumer.waiters.woken, member._blocked) == (0, set(), set())
 
 
 async def test_timeouts_race(lab: Any) -> None:

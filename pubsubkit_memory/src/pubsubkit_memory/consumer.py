@@ -105,7 +105,7 @@ class Consumer:
         pending.append(sequence)
         if pending[0] < self._log.first:
             self._forget_dropped()  # else the numbers of a consumer that nobody reads would pile up
-        if self.waiters:
+        if self.waiters.queue:
             self.wake()
 
     def take_unclaimed(self) -> MemoryDelivery | None:
@@ -142,7 +142,7 @@ class Consumer:
             timer = self._delayed.pop(sequence, None)
             if timer is not None:
                 self._timers.cancel(timer)
-        if self.waiters:
+        if self.waiters.queue:
             self.wake()
 
     def give_back(self, delivery: MemoryDelivery, delay: float) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryDriver", "MemoryOptions"]
 
 _MAX_PAYLOAD = 1024 * 1024
-_TURNS = 64
+_TURNS = 128
 _NOT_PROMISED = {
     Capability.SURVIVES_RESTART,
     Capability.SURVIVES_CRASH,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ __all__ = ["DEFAULT_WINDOW", "Log", "StoredMessage"]
 DEFAULT_WINDOW = 120.0
 """Seconds in which a message id is stored once, when the stream says nothing."""
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _ENVELOPE_BYTES = len("NATS/1.0\r\n\r\n")
 _FIELD_BYTES = len(": \r\n")
 _ID_BYTES = len("Nats-Msg-Id: \r\n")
@@ -29,7 +31,7 @@ _ID_BYTES = len("Nats-Msg-Id: \r\n")
 class StoredMessage:
     """A message in a stream."""
 
-    __slots__ = ("data", "headers", "message_id", "sequence", "size", "subject", "timestamp")
+    __slots__ = ("_stored_ns", "data", "headers", "message_id", "sequence", "size", "subject")
 
     def __init__(self, message: OutgoingMessage, sequence: int, size: int) -> None:
         self.subject, self.data, headers, self.message_id = message
@@ -38,7 +40,12 @@ class StoredMessage:
         self.sequence = sequence
         self.size = size
         """Bytes that count toward ``max_bytes``."""
-        self.timestamp = datetime.now(UTC)
+        self._stored_ns = time.time_ns()
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was stored."""
+        return _EPOCH + timedelta(microseconds=self._stored_ns // 1000)
 
 
 class Log:

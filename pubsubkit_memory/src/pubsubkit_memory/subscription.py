@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemorySubscription"]
 
-_TURNS = 64
+_TURNS = 128
 """How many messages are taken before others get a turn of the event loop."""
 _GIVE_BACK = Settlement(Verdict.NAK)
 

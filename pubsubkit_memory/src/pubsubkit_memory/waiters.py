@@ -16,47 +16,45 @@ class Waiters:
     it took nothing.
     """
 
-    __slots__ = ("_queue", "woken")
+    __slots__ = ("queue", "woken")
 
     def __init__(self) -> None:
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self.queue: deque[asyncio.Future[None]] = deque()
+        """Those that were not woken."""
         self.woken: set[asyncio.Future[None]] = set()
         """Those that were woken and did not run yet."""
-
-    def __len__(self) -> int:
-        return len(self._queue)
 
     def join(self, *, first: bool) -> asyncio.Future[None]:
         """Queue up, at the head for one that was woken in vain; await what it returns."""
         waiter = asyncio.get_running_loop().create_future()
         if first:
-            self._queue.appendleft(waiter)
+            self.queue.appendleft(waiter)
         else:
-            self._queue.append(waiter)
+            self.queue.append(waiter)
         return waiter
 
     def leave(self, waiter: asyncio.Future[None]) -> None:
         """Stop waiting, woken or not."""
         if waiter in self.woken:
             self.woken.discard(waiter)
-        elif waiter in self._queue:
-            self._queue.remove(waiter)
+        elif waiter in self.queue:
+            self.queue.remove(waiter)
 
     def wake(self, count: int) -> None:
         """Wake from the head until *count* are woken."""
-        while self._queue and len(self.woken) < count:
-            waiter = self._queue.popleft()
+        while self.queue and len(self.woken) < count:
+            waiter = self.queue.popleft()
             if _alive(waiter):
                 self.woken.add(waiter)
                 waiter.set_result(None)
 
     def wake_all(self) -> None:
         """Wake everyone."""
-        self.wake(len(self.woken) + len(self._queue))
+        self.wake(len(self.woken) + len(self.queue))
 
     def reset(self) -> None:
         """Forget everyone: their event loop is gone."""
-        self._queue.clear()
+        self.queue.clear()
         self.woken.clear()
 
 
