@@ -49,7 +49,7 @@ async def loses_a_place(original, self):
     if self._closed or self._free:
         return await original(self)
     waiter = asyncio.get_running_loop().create_future()
-    self._waiters.append(waiter)
+    self.waiters.append(waiter)
     return await waiter
 
 

@@ -80,7 +80,7 @@ async def acks_what_is_held(original, self, held):
 @breaks(MemorySubscription, "aclose", "dur.unacked_kept")
 async def gives_back_only_the_first(original, self, held):
     """The last member of a consumer gives back one of the messages that it holds."""
-    kept = [] if self._consumer.waiters else held[1:]
+    kept = [] if self._consumer.waiters.queue else held[1:]
     for delivery in kept:
         delivery._owner.finish(delivery.key)
     await original(self, [delivery for delivery in held if delivery not in kept])

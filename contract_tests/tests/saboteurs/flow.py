@@ -101,7 +101,7 @@ _consumers = []
 async def asks_before_it_needs(original, self):
     """When the last but nine of a backlog is handed out the next message is asked for already."""
     delivery = await original(self)
-    if delivery is not None and not self._closing and not self._asked and delivery._fields()[6] == "9":
+    if delivery is not None and not self._closing and not self._asked and delivery._fields[6] == "9":
         task = asyncio.ensure_future(_ask_once(self))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
@@ -147,9 +147,9 @@ async def has_one_batch(original, self, messages, **options):
 @breaks(Window, "release", "con.call_order")
 def serves_the_last_first(original, self, count):
     """Of several who wait for room the last one is served first."""
-    self._waiters.reverse()
+    self.waiters.reverse()
     original(self, count)
-    self._waiters.reverse()
+    self.waiters.reverse()
 
 
 @breaks(MemorySubscription, "_wait", "con.two_iterators")

@@ -112,9 +112,9 @@ def counts_receipts_from_zero(original, self, message):
 @breaks(Consumer, "offer", "core.live")
 def wakes_nobody(original, self, sequence):
     """A receive that waits already is not woken by a new message."""
-    waiting, self.waiters._queue = self.waiters._queue, type(self.waiters._queue)()
+    waiting, self.waiters.queue = self.waiters.queue, type(self.waiters.queue)()
     original(self, sequence)
-    self.waiters._queue = waiting
+    self.waiters.queue = waiting
 
 
 @breaks(Log, "start", "core.history")

@@ -22,7 +22,7 @@ _POLL = 0.005
 def gives_every_tenth_to_two(original, self):
     """While several members wait, each tenth message goes to two of them."""
     delivery = original(self)
-    if delivery is not None and delivery.key % 10 == 0 and delivery.num_delivered == 1 and self.waiters:
+    if delivery is not None and delivery.key % 10 == 0 and delivery.num_delivered == 1 and self.waiters.queue:
         self._ready[delivery.key] = 1
     return delivery
 
@@ -66,7 +66,7 @@ async def tells_nobody_of_what_is_given_back(original, self, held):
 @breaks(MemorySubscription, "aclose", "cmp.leave")
 async def takes_the_last_with_it(original, self, held):
     """A member that leaves while others wait keeps the last of several messages."""
-    await original(self, held[:-1] if len(held) > 1 and self._consumer.waiters else held)
+    await original(self, held[:-1] if len(held) > 1 and self._consumer.waiters.queue else held)
 
 
 @breaks(MemorySubscription, "aclose", "cmp.stay")

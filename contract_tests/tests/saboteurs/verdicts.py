@@ -247,9 +247,9 @@ def hands_out_the_same_handle(original, self):
 def tells_nobody_of_a_nak(original, self, delivery, delay):
     """A nak wakes nobody: a receive that waits already goes on waiting."""
     if delivery.num_delivered == 1 and delivery.data == b"x" and not delay:
-        waiting, self.waiters._queue = self.waiters._queue, type(self.waiters._queue)()
+        waiting, self.waiters.queue = self.waiters.queue, type(self.waiters.queue)()
         original(self, delivery, delay)
-        self.waiters._queue = waiting
+        self.waiters.queue = waiting
     else:
         original(self, delivery, delay)
 
