@@ -76,3 +76,15 @@ async def test_a_failing_receiver_does_not_end_the_connection(server: NatsServer
             await client.flush()
     assert "not understood" in caplog.text
     await client.close()
+
+
+async def test_a_shortcut_minds_the_largest_payload(server: NatsServer):
+    """What is too large for the server joins no flush: the server would end the connection for it."""
+    client = DirectClient()
+    await client.connect(server.url)
+    try:
+        await client.publish("s.x", b"makes a flush due")
+        assert not client.join_flush("s.x", bytes(client.max_payload + 1), "")
+        assert client.join_flush("s.x", b"small", "")
+    finally:
+        await client.close()

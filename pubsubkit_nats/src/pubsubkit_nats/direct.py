@@ -42,9 +42,9 @@ class DirectClient(Client):
         """By the number of the subscription."""
 
     def join_flush(self, subject: str, data: bytes, reply: str) -> bool:
-        """Write a message with what waits for nats-py's flusher; False when nothing does."""
+        """Write a message with what waits for nats-py's flusher; False when nothing does, or it is too large."""
         queue = self._flush_queue
-        if queue is None or queue.empty() or self._status != Client.CONNECTED:
+        if queue is None or queue.empty() or self._status != Client.CONNECTED or len(data) > self.max_payload:
             return False
         frame = b"%b%b\r\n" % (f"PUB {subject} {reply} {len(data)}\r\n".encode(), data)
         self._pending.append(frame)
