@@ -60,10 +60,10 @@ async def test_a_failing_receiver_does_not_end_the_connection(server: NatsServer
     """What a receiver raises is logged; the next messages and requests are served."""
     seen: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def receive(message) -> None:
-        if message.data == b"bad":
+    def receive(subject: str, reply: str, data: bytes, headers: object) -> None:
+        if data == b"bad":
             raise ValueError("no")
-        seen.put_nowait(message.data)
+        seen.put_nowait(data)
 
     client = new_client()
     await client.connect(server.url)
@@ -88,3 +88,23 @@ async def test_a_shortcut_minds_the_largest_payload(server: NatsServer):
         assert client.join_flush("s.x", b"small", "")
     finally:
         await client.close()
+
+
+async def test_one_message_alone_is_written_at_once(server: NatsServer):
+    """Nothing waits before it: it goes past the flusher; behind something that waits it does not, to keep the order."""
+    client = DirectClient()
+    await client.connect(server.url)
+    seen: asyncio.Queue[bytes] = asyncio.Queue()
+    try:
+        await subscribe(client, "a", lambda _subject, _reply, data, _headers: seen.put_nowait(data))
+        assert not client.write_alone("a", b"before SUB", "")
+        await client.flush()
+        assert client.write_alone("a", b"1", "")
+        await client.publish("a", b"2")
+        assert not client.write_alone("a", b"overtakes", "")
+        assert not client.write_alone("a", bytes(client.max_payload + 1), "")
+        async with asyncio.timeout(5):
+            assert [await seen.get(), await seen.get()] == [b"1", b"2"]
+    finally:
+        await client.close()
+    assert not client.write_alone("a", b"closed", "")

@@ -216,12 +216,7 @@ async def test_a_mirror_holds_no_subjects(server: NatsServer):
 
 def test_headers_of_fast_mail_parser():
     """Header values that come as lists are text all the same."""
-
-    class Message:
-        subject, data = "s.x", b""
-        reply = "$JS.ACK.s.d.1.7.1.1700000000000000000.0"
-        headers = {"X": ["1", "2"], "Nats-Msg-Id": ["i"], "Nats-Other": ["o"]}  # noqa: RUF012
-
-    delivery = NatsDelivery(Message(), None, None)  # type: ignore[arg-type]
+    headers = {"X": ["1", "2"], "Nats-Msg-Id": ["i"], "Nats-Other": ["o"]}
+    delivery = NatsDelivery("s.x", "$JS.ACK.s.d.1.7.1.1700000000000000000.0", b"", headers, None, None)  # type: ignore[arg-type]
     assert (dict(delivery.headers), delivery.metadata.message_id) == ({"X": "2"}, "i")
     assert codec.header_text("plain") == "plain"

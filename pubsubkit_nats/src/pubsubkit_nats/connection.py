@@ -13,7 +13,7 @@ from pubsubkit.driver import ConnectionState
 from pubsubkit.errors import ConfigurationError, PermissionDeniedError, TransientError
 from pubsubkit_nats.connecting import FirstConnection, explain, is_refusal
 from pubsubkit_nats.denials import Denials
-from pubsubkit_nats.direct import forget, new_client, subscribe
+from pubsubkit_nats.direct import HIGH_WATER, forget, new_client, subscribe
 from pubsubkit_nats.private import hang_up, reply_inbox
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
+    from pubsubkit_nats.frames import Sink
     from pubsubkit_nats.settings import NatsOptions
 
 __all__ = ["Connection"]
 
 logger = logging.getLogger("pubsubkit.nats")
 
-_HIGH_WATER = 1024 * 1024
 _WATCH_SECONDS = 0.25
 _CLOSE_SECONDS = 1.0
 _POLL_SECONDS = 0.01
@@ -159,8 +159,8 @@ class Connection:
             asking.cancel()
             refused.cancel()
 
-    async def subscribe(self, subject: str, sink: Callable[[Msg], None]) -> Subscription:
-        """Have *sink* called with every message on *subject*."""
+    async def subscribe(self, subject: str, sink: Sink) -> Subscription:
+        """Have *sink* called with the subject, reply subject, data and headers of every message on *subject*."""
         return await subscribe(self.client, subject, sink)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
@@ -172,7 +172,7 @@ class Connection:
     @property
     def congested(self) -> bool:
         """Whether nats-py's buffer has grown large."""
-        return self.client.pending_data_size >= _HIGH_WATER
+        return self.client.pending_data_size >= HIGH_WATER
 
     @property
     def ready(self) -> bool:

@@ -15,8 +15,7 @@ from pubsubkit_nats.versions import takes_reasons
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nats.aio.msg import Msg
-
+    from pubsubkit_nats.frames import Headers
     from pubsubkit_nats.link import Link
 
 __all__ = ["NatsDelivery"]
@@ -34,19 +33,22 @@ _RESERVED = "nats-"
 class NatsDelivery(Delivery):
     """A message of a pull; its reply subject ``$JS.ACK.…`` carries the metadata (ADR-15) and takes the verdict."""
 
-    __slots__ = ("_fields", "_link", "_max_deliver", "_message", "data", "lease", "subject", "waiting")
+    __slots__ = ("_fields", "_headers", "_link", "_max_deliver", "_reply", "data", "lease", "subject", "waiting")
 
-    def __init__(self, message: Msg, link: Link, max_deliver: int | None) -> None:
-        self.subject = message.subject
-        self.data = message.data
+    def __init__(
+        self, subject: str, reply: str, data: bytes, headers: Headers, link: Link, max_deliver: int | None
+    ) -> None:
+        self.subject = subject
+        self.data = data
         self.lease = 0.0
         """When the lease of ``ack_wait`` was last known to begin, by the loop's clock."""
         self.waiting = True
         """Whether it is still in the buffer."""
-        self._message = message
+        self._reply = reply
+        self._headers = headers
         self._link = link
         self._max_deliver = max_deliver
-        fields = message.reply.split(".")
+        fields = reply.split(".")
         # With a domain and account two more tokens stand before the stream.
         self._fields = fields[2:] if len(fields) == 9 else fields[4:]
         """``stream, consumer, delivered, stream seq, consumer seq, time in ns, pending, …``."""
@@ -59,10 +61,11 @@ class NatsDelivery(Delivery):
     @property
     def headers(self) -> Mapping[str, str]:
         """The publisher's headers: those whose names the broker does not reserve."""
-        headers = self._message.headers
-        if not headers:
-            return {}
-        return {name: header_text(value) for name, value in headers.items() if not name.lower().startswith(_RESERVED)}
+        return {
+            name: header_text(value)
+            for name, value in (self._headers or {}).items()
+            if not name.lower().startswith(_RESERVED)
+        }
 
     @property
     def num_delivered(self) -> int:
@@ -73,7 +76,7 @@ class NatsDelivery(Delivery):
     def metadata(self) -> MessageMetadata:
         """Read from the reply subject."""
         stream, consumer, delivered, sequence, _, nanos, *_ = self._fields
-        message_id = (self._message.headers or {}).get(_MESSAGE_ID)
+        message_id = (self._headers or {}).get(_MESSAGE_ID)
         return MessageMetadata(
             num_delivered=int(delivered),
             timestamp=timestamp(int(nanos)),
@@ -87,7 +90,7 @@ class NatsDelivery(Delivery):
     async def settle(self, settlement: Settlement) -> None:
         """Send the verdict; with ``confirm`` wait until the consumer's leader has recorded it."""
         if settlement.confirm:
-            await self._link.request(self._message.reply, _ACK)
+            await self._link.request(self._reply, _ACK)
             return
         last = settlement.verdict is Verdict.NAK and self._is_last()
         await self._send(self._term(_LAST) if last else self._frame(settlement))
@@ -111,7 +114,7 @@ class NatsDelivery(Delivery):
         It deals with them one after the other, so it answers a question behind them; the question is about a message
         that no stream has, so that it disturbs nobody.
         """
-        fields = self._message.reply.split(".")
+        fields = self._reply.split(".")
         fields[5 if len(fields) == 9 else 7] = str(_NO_SEQUENCE)
         await self._link.request(".".join(fields), _IN_PROGRESS)
 
@@ -120,16 +123,17 @@ class NatsDelivery(Delivery):
         return self._max_deliver is not None and self.num_delivered >= self._max_deliver
 
     async def _send(self, frame: bytes) -> None:
-        link, reply = self._link, self._message.reply
-        if not link.congested:
-            if not join_flush(link.client, reply, frame):
-                await link.client.publish(reply, frame)
+        link = self._link
+        if join_flush(link.client, self._reply, frame):
             return
-        seconds = self._link.options.request_timeout
+        if not link.congested:
+            await link.client.publish(self._reply, frame)
+            return
+        seconds = link.options.request_timeout
         try:
             async with asyncio.timeout(seconds):
-                await self._link.wait_ready()
-                await self._link.client.publish(self._message.reply, frame)
+                await link.wait_ready()
+                await link.client.publish(self._reply, frame)
         except TimeoutError as error:
             raise TransientError(f"no connection, or no room in it, for {seconds:g} s") from error
 

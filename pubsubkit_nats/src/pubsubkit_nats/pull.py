@@ -29,10 +29,10 @@ from pubsubkit_nats.status import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
     from pubsubkit.driver import ConsumerInfo, ConsumerSpec, Delivery
+    from pubsubkit_nats.frames import Headers
     from pubsubkit_nats.link import Link
     from pubsubkit_nats.manager import StreamManager
 
@@ -172,17 +172,17 @@ class PullSubscription(DriverSubscription):
             self._asked = max(0, self._asked - room)
             raise
 
-    def _on_message(self, inbox: str, message: Msg) -> None:
+    def _on_message(self, inbox: str, subject: str, reply: str, data: bytes, headers: Headers) -> None:
         self._heard = self._now()
-        if message.reply.startswith("$JS.ACK."):
+        if reply.startswith("$JS.ACK."):
             if inbox == self._inbox:
                 self._asked = max(0, self._asked - 1)
-            delivery = NatsDelivery(message, self._link, self._spec.max_deliver)
+            delivery = NatsDelivery(subject, reply, data, headers, self._link, self._spec.max_deliver)
             delivery.lease = self._heard
             self._buffer.append(delivery)
             self._arrived.set()
-        elif message.headers and inbox == self._inbox:
-            self._on_status(Status(message.headers))
+        elif headers and inbox == self._inbox:
+            self._on_status(Status(headers))
 
     def _on_status(self, status: Status) -> None:
         """React to the end of a pull: it names what was not sent, or all that was asked for is off."""

@@ -1,0 +1,102 @@
+"""Takes messages out of what nats-py's read loop has read.
+
+nats-py's parser matches regular expressions against a buffer, from which it then cuts what it has dealt with, and calls
+a coroutine for each message.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from nats.errors import ProtocolError
+from nats.protocol.parser import AWAITING_CONTROL_LINE, CRLF_SIZE, Parser
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from nats.aio.client import Client
+
+    Headers = Mapping[str, str] | None
+    Sink = Callable[[str, str, bytes, Headers], None]
+
+__all__ = ["FrameParser"]
+
+logger = logging.getLogger("pubsubkit.nats")
+
+_CRLF = b"\r\n"
+_MSG, _HMSG = b"MSG", b"HMSG"
+_LARGE = 64 * 1024
+
+
+class FrameParser(Parser):
+    """Cuts the messages for :attr:`sinks` out of a read; all else goes to nats-py's own parser.
+
+    What is incomplete waits in ``buf`` for the next read, but for a large payload, which nats-py's parser collects.
+
+    :param client: a nats-py client.
+    :param parse_headers: its method that does that.
+    """
+
+    def __init__(self, client: Client, parse_headers: Callable[[bytes], Awaitable[Headers]]) -> None:
+        super().__init__(client)  # pyright: ignore[reportUnknownMemberType]
+        self.sinks: dict[bytes, Sink] = {}
+        """Who takes the messages of a subscription, by its number in digits: subject, reply subject, data, headers."""
+        self._parse_headers = parse_headers
+        self._stats = client.stats
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take what was read, in order.
+
+        :raises ProtocolError: it is not what a server says.
+        """
+        if self.buf and self.state == AWAITING_CONTROL_LINE:
+            data = bytes(self.buf) + data
+            self.buf.clear()
+        at, length = 0, len(data)
+        while at < length:
+            if self.state != AWAITING_CONTROL_LINE:
+                end = at + self.needed + CRLF_SIZE - len(self.buf)
+                await super().parse(data[at:end])
+                at = end
+                continue
+            line = data.find(_CRLF, at)
+            if line < 0:
+                break
+            start = line + CRLF_SIZE
+            fields = data[at:line].split()
+            sink = self.sinks.get(fields[2]) if len(fields) > 3 and fields[0] in (_MSG, _HMSG) else None
+            size = 0 if sink is None else _number(fields[-1])
+            end = start + size
+            if sink is None or (size > _LARGE and end + CRLF_SIZE > length):
+                await super().parse(data[at:start])
+                at = start
+            elif end + CRLF_SIZE > length:
+                break
+            else:
+                at = end + CRLF_SIZE
+                headers = None
+                if fields[0] == _HMSG:
+                    payload = start + _number(fields.pop(-2))
+                    headers = await self._parse_headers(data[start:payload])
+                    start = payload
+                reply = fields[3].decode() if len(fields) > 4 else ""
+                self.hand_over(sink, fields[1].decode(), reply, data[start:end], headers)
+        self.buf += data[at:]
+
+    def hand_over(self, sink: Sink, subject: str, reply: str, data: bytes, headers: Headers) -> None:
+        """Call *sink*; what it raises would end the read loop."""
+        stats = self._stats
+        stats["in_msgs"] += 1
+        stats["in_bytes"] += len(data)
+        try:
+            sink(subject, reply, data, headers)
+        except Exception:
+            logger.exception("a message on %r was not understood", subject)
+
+
+def _number(digits: bytes) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        raise ProtocolError from None
