@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from contenders.work import BUFFER, WINDOW, Work, contender, trips
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -136,3 +136,43 @@ async def core_latency(url: str) -> AsyncGenerator[Run]:
             return seconds
 
         yield run
+
+
+@contender("latency", "JetStream by hand, confirmed")
+async def confirmed_latency(url: str) -> AsyncGenerator[Run]:
+    async with nats_client(url) as there, nats_client(url) as here:
+        yield by_hand(here, there.jetstream().publish)
+
+
+@contender("latency", "JetStream by hand, unconfirmed")
+async def unconfirmed_latency(url: str) -> AsyncGenerator[Run]:
+    """What the server itself takes: no confirmation is asked for, and the message goes straight to a callback."""
+    async with nats_client(url) as there, nats_client(url) as here:
+        yield by_hand(here, there.publish)
+
+
+def by_hand(here: Client, publish: Callable[[str, bytes], Awaitable[object]]) -> Run:
+    """Pull with one request for all messages, and ack each."""
+
+    async def run(work: Work) -> list[float]:
+        inbox, arrival = here.new_inbox(), asyncio.get_running_loop().create_future()
+        request = json.dumps({"batch": work.count, "expires": 30_000_000_000}).encode()
+
+        async def handle(message: Msg) -> None:
+            arrival.set_result(time.perf_counter())
+            await message.ack()
+
+        def expect() -> asyncio.Future[float]:
+            nonlocal arrival
+            arrival = asyncio.get_running_loop().create_future()
+            return arrival
+
+        subscription = await here.subscribe(inbox, cb=handle)
+        await here.publish(f"$JS.API.CONSUMER.MSG.NEXT.{work.stream}.{work.consumer}", request, inbox)
+        await here.flush()
+        seconds = await trips(work.count, lambda: publish(work.subject, work.payload), expect)
+        await work.settled()
+        await subscription.unsubscribe()
+        return seconds
+
+    return run

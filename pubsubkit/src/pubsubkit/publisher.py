@@ -105,7 +105,8 @@ class Publisher(Closing):
         :raises PubSubError: see the class.  Cancelling leaves the message stored whole or not at all.
         """
         started = time.perf_counter()
-        message = await self._prepare((subject, data, headers, message_id, native), started)
+        given = (subject, data, headers, message_id, native)
+        message = self._plain(given) or await self._prepare(given, started)
         if self._pipeline.ahead:
             # Messages of publish_soon have not been handed over yet: queue up behind them.
             return await (await self._put(message, self._pipeline.window, started))
@@ -133,7 +134,8 @@ class Publisher(Closing):
             nothing; cancelling the future does not recall the message.
         """
         started = time.perf_counter()
-        message = await self._prepare((subject, data, headers, message_id, native), started)
+        given = (subject, data, headers, message_id, native)
+        message = self._plain(given) or await self._prepare(given, started)
         return await self._put(message, self._pipeline.window, started)
 
     async def publish_many(
@@ -148,18 +150,23 @@ class Publisher(Closing):
             message that was taken whether it was stored.  Cancelling leaves those that were taken under way.
         """
         room = self._pipeline.window if window is None else Window(_check_window(window))
-        pending: deque[PublishFuture | PubSubError] = deque()
+        pending: deque[PublishFuture] = deque()
         outcomes: list[Outcome] = []
         async with aclosing(_each(messages)) as items:
             async for item in items:
-                pending.append(await self._take(item, room))
-                failed = isinstance(pending[-1], PubSubError)
-                while pending and _is_done(pending[0]):
-                    outcomes.append(await _outcome(pending.popleft()))
-                    failed = failed or isinstance(outcomes[-1], PubSubError)
+                future = await self._take(item, room)
+                pending.append(future)
+                failed = future.done() and future.exception() is not None
+                while pending and pending[0].done():
+                    outcome = _outcome(pending.popleft())
+                    outcomes.append(outcome)
+                    failed = failed or isinstance(outcome, PubSubError)
                 if failed:
                     break
-        outcomes += [await _outcome(item) for item in pending]
+        for future in pending:
+            if not future.done():
+                await asyncio.wait([future])
+            outcomes.append(_outcome(future))
         if any(isinstance(outcome, PubSubError) for outcome in outcomes):
             raise PublishBatchError(outcomes)
         return outcomes  # type: ignore[return-value]
@@ -207,14 +214,19 @@ class Publisher(Closing):
                     raise
                 self._check_open()
 
+    def _plain(self, given: Given) -> OutgoingMessage | None:
+        """What the driver gets for data alone, to a subject that was published to before; None for all else."""
+        subject, data, headers, message_id, native = given
+        known = self._full_subjects.get(subject) if type(subject) is str else None
+        if known is None or type(data) is not bytes or len(data) > self._driver.max_payload:
+            return None
+        if headers is not None or message_id is not None or native is not None or not self._adds_nothing:
+            return None
+        return OutgoingMessage(known, data)
+
     async def _prepare(self, given: Given, started: float) -> OutgoingMessage:
         """Check a message and make it what the driver gets."""
         subject, data, headers, message_id, native = given
-        plain = self._adds_nothing and headers is None and message_id is None and native is None
-        if plain and type(data) is bytes and type(subject) is str:
-            known = self._full_subjects.get(subject)
-            if known is not None and len(data) <= self._driver.max_payload:
-                return OutgoingMessage(known, data)
         try:
             seen = self._full_subjects.get(subject) if isinstance(subject, str) else None
             full = seen or await self._admit(subject)
@@ -298,16 +310,17 @@ class Publisher(Closing):
     def _holds(self, subject: str) -> bool:
         return self._stream is not None and any(matches(pattern, subject) for pattern in self._stream.subjects)
 
-    async def _take(self, item: Publishable, window: Window) -> PublishFuture | PubSubError:
+    async def _take(self, item: Publishable, window: Window) -> PublishFuture:
         try:
             given = _given(*cast("tuple[str, bytes]", item))
         except TypeError:
-            return InvalidArgumentError(f"expected (subject, data) or (subject, data, headers), got {item!r:.80}")
+            expected = "(subject, data) or (subject, data, headers)"
+            return _failed(InvalidArgumentError(f"expected {expected}, got {item!r:.80}"))
         try:
             started = time.perf_counter()
-            return await self._put(await self._prepare(given, started), window, started)
+            return await self._put(self._plain(given) or await self._prepare(given, started), window, started)
         except PubSubError as error:
-            return error
+            return _failed(error)
 
 
 def _given(
@@ -335,14 +348,15 @@ async def _each(messages: Iterable[Publishable] | AsyncIterable[Publishable]) ->
             yield message
 
 
-def _is_done(item: PublishFuture | PubSubError) -> bool:
-    return isinstance(item, PubSubError) or item.done()
+def _failed(error: PubSubError) -> PublishFuture:
+    future = PublishFuture()
+    future.set_exception(error)
+    future.observed = True
+    return future
 
 
-async def _outcome(item: PublishFuture | PubSubError) -> Outcome:
-    if isinstance(item, PubSubError):
-        return item
+def _outcome(future: PublishFuture) -> Outcome:
     try:
-        return await item
+        return future.result()
     except PubSubError as error:
         return error
