@@ -66,6 +66,8 @@ class Path:
     loops: tuple[str, ...] = ("asyncio", "uvloop")
     rounds: int | None = None
     """How many rounds, whatever is asked for."""
+    note: str = ""
+    """What a reader of the figures should know."""
 
 
 _IN_PROCESS = {"sizes": (128,), "storages": ("",), "loops": ("asyncio",)}
@@ -79,6 +81,8 @@ PATHS: dict[str, Path] = {
         quick=300,
         figures=latency,
         consumes=True,
+        note="Everything is in one process, so that the confirmation and the message are read one after the other. "
+        "Unconfirmed by hand is what the server takes to store the message and to hand it to the consumer.",
     ),
     "growth": Path(
         about="growth of memory over a million messages through one consumer, after the first tenth",

@@ -96,6 +96,8 @@ def tables(results: Sequence[Measured]) -> Iterator[str]:
     for path in dict.fromkeys(result.cell.path for result in results):
         yield f"\n## {PATHS[path].about[0].upper()}{PATHS[path].about[1:]}\n"
         yield from _medians([result for result in results if result.cell.path == path])
+        if PATHS[path].note:
+            yield f"\n{PATHS[path].note}"
     absent = {name: why for result in results for name, why in result.absent.items()}
     if absent:
         yield "\n## Not measured\n"

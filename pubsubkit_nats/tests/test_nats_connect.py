@@ -59,6 +59,19 @@ async def test_silent_server_ends_in_the_connect_timeout():
         await refused(f"nats://127.0.0.1:{port}?connect_timeout=300ms", TransientError, "connect")
 
 
+@pytest.mark.parametrize("greeting", [b"", b"220 mail ready\r\n"])
+async def test_what_does_not_introduce_itself_is_transient(greeting: bytes):
+    """A server that is going down hangs up before INFO; what is no NATS server begins otherwise."""
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        await refused(f"nats://127.0.0.1:{port}", TransientError, "said nothing")
+
+
 async def test_server_without_jetstream(tmp_path: Path):
     """A server without JetStream is a ConfigurationError that says how to turn it on."""
     async with NatsServer(tmp_path, jetstream=False) as server:

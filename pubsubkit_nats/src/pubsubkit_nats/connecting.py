@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["FirstConnection", "explain", "is_refusal"]
 
 _POLL_SECONDS = 0.01
+_NO_INFO = "expecting INFO"
+"""What nats-py says of a connection that ends, or begins otherwise than by ``INFO``."""
 
 
 class _GiveUp(Exception):  # noqa: N818 - never leaves this module
@@ -69,6 +71,8 @@ class FirstConnection:
             reason = error.__cause__ if isinstance(error, _GiveUp) and error.__cause__ else error
             if isinstance(reason, TimeoutError):
                 raise late from reason
+            if _NO_INFO in str(reason):
+                raise TransientError("the server said nothing of itself: it is going down, or it is no NATS server") from reason
             if is_refusal(reason):
                 raise PermissionDeniedError(f"the server refused the credentials: {reason}") from reason
             raise reason
