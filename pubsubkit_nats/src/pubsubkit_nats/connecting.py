@@ -72,7 +72,9 @@ class FirstConnection:
             if isinstance(reason, TimeoutError):
                 raise late from reason
             if _NO_INFO in str(reason):
-                raise TransientError("the server said nothing of itself: it is going down, or it is no NATS server") from reason
+                raise TransientError(
+                    "the server said nothing of itself: it is going down, or is no NATS server"
+                ) from reason
             if is_refusal(reason):
                 raise PermissionDeniedError(f"the server refused the credentials: {reason}") from reason
             raise reason
