@@ -23,8 +23,8 @@ What the whole [contract](contract.md) came to on the latest patch of each versi
   With `dead_letter` it works.
 * `manage="update"` with another `filter_subject` raises `UnsupportedError`: 2.9 would deliver nothing of what is stored
   already. Other options can be changed.
-* That a consumer was deleted is found out after two heartbeats, 5 seconds unless `?heartbeat=` is set, and not by the
-  next receive: 2.9 does not say that nobody takes the request. `flt.consumer_deleted_between` does not wait that long.
+* That a consumer was deleted is found out after two heartbeats, 4 seconds unless `?heartbeat=` is set, and not by the
+  next receive: 2.9 does not say that nobody takes the request.
 
 The reason of `term(reason)` is sent to servers from 2.11 on; before 2.10.4 a server ignores a TERM with a reason. An
 older server than 2.9 is refused with `UnsupportedError` when the backend is opened. The version is that of the server
