@@ -6,7 +6,7 @@ import logging
 import pytest
 from nats.aio.client import Client
 
-from pubsubkit import ConsumerOptions, PublisherOptions, connect
+from pubsubkit import ConsumerOptions, PublisherOptions, Storage, connect
 from pubsubkit_nats.direct import DirectClient, new_client, subscribe
 from pubsubkit_nats.testing import NatsServer
 
@@ -108,3 +108,24 @@ async def test_one_message_alone_is_written_at_once(server: NatsServer):
     finally:
         await client.close()
     assert not client.write_alone("a", b"closed", "")
+
+
+async def test_an_unforeseen_error_does_not_end_the_attempts_to_reconnect(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """nats-py would stay disconnected for ever, and silent; here it tries again."""
+    begin, failures = Client._process_connect_init, [KeyError("odd"), AssertionError()]
+
+    async def fails_at_first(self: Client) -> None:
+        if failures:
+            raise failures.pop()
+        await begin(self)
+
+    async with asyncio.timeout(15), connect(f"{server.url}?reconnect_wait=10ms") as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s", storage=Storage.FILE)) as publisher:
+            monkeypatch.setattr(Client, "_process_connect_init", fails_at_first)
+            with caplog.at_level(logging.DEBUG, "pubsubkit.nats"):
+                await server.restart()
+                await publisher.publish("s.x", b"after")
+    assert not failures
+    assert caplog.text.count("could not be greeted") == 2

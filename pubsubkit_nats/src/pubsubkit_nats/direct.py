@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
+from nats.errors import Error as NatsError
 from nats.protocol.parser import Parser
 
 from pubsubkit_nats.frames import FrameParser
@@ -86,6 +87,15 @@ class DirectClient(Client):
             return
         parsed = await self._read_headers(headers) if headers else None
         self.frames.hand_over(sink, subject.decode(), reply.decode(), data, parsed)
+
+    async def _process_connect_init(self) -> None:
+        """As nats-py's; an error that it does not expect would end its attempts to reconnect without a word."""
+        try:
+            await super()._process_connect_init()
+        except (NatsError, OSError):
+            raise
+        except Exception as error:
+            raise NatsError(f"the server could not be greeted: {error!r}") from error
 
 
 def new_client() -> Client:
