@@ -5,7 +5,8 @@
     PubSubError
     ├── InvalidArgumentError (also ValueError)   a subject, payload, header or option that no backend accepts
     ├── ConfigurationError                       a bad URL, unknown scheme or option, a broken backend or plugin
-    ├── MalformedEventError (also ValueError)    a received message is no valid CloudEvent
+    ├── DecodeError (also ValueError)            a received message does not hold what it should
+    │   └── MalformedEventError                  it is no valid CloudEvent
     ├── NotFoundError                            no such stream, consumer or stream for the subject
     ├── PermissionDeniedError                    wrong credentials, or not allowed to do this
     ├── UnsupportedError                         the backend does not have this capability
@@ -31,6 +32,7 @@ __all__ = [
     "ClosedError",
     "ConfigurationError",
     "ConflictError",
+    "DecodeError",
     "InvalidArgumentError",
     "MalformedEventError",
     "NotFoundError",
@@ -55,8 +57,15 @@ class ConfigurationError(PubSubError):
     """The URL, its options, an installed backend or the server's set-up is wrong; the message says what to change."""
 
 
-class MalformedEventError(PubSubError, ValueError):
-    """A received message is no valid CloudEvent; delivering it again changes nothing, so ``term`` it."""
+class DecodeError(PubSubError, ValueError):
+    """A received message does not hold what it should; delivering it again changes nothing, so ``term`` it.
+
+    The text does not show the payload; the ``__cause__`` may.
+    """
+
+
+class MalformedEventError(DecodeError):
+    """A received message is no valid CloudEvent."""
 
 
 class NotFoundError(PubSubError):
