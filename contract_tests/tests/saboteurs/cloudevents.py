@@ -134,9 +134,9 @@ def joins_source_and_id_carelessly(original, plain):
 
 
 @breaks(cloudevents, "to_message", "ce.id_dedup")
-def never_sets_an_id(original, subject, event, **options):
+def never_sets_an_id(original, event, **options):
     """deduplicate=True has no effect."""
-    return original(subject, event, **options)._replace(message_id=None)
+    return original(event, **options)._replace(message_id=None)
 
 
 @breaks(cloudevents, "_read", "ce.malformed")

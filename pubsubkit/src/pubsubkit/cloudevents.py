@@ -2,14 +2,14 @@
 
 ::
 
-    event = CloudEvent({"type": "order.created", "source": "/shop"}, b"...")  # of cloudevents.core.v1.event
-    subject, data, headers, message_id = to_message("orders.created", event, deduplicate=True)
-    await publisher.publish(subject, data, headers=headers, message_id=message_id)
+    event = CloudEvent({"type": "orders.created", "source": "/shop"}, b"...")  # of cloudevents.core.v1.event
+    await publisher.publish_event(event, deduplicate=True)
+    await publisher.publish_many(to_message(event) for event in events)
     ...
-    event = from_message(message)
+    event = message.event()
 
 The event is the SDK's, installed by ``pip install 'pubsubkit[cloudevents]'`` and imported with the first call; without
-it both functions raise :class:`ConfigurationError`.
+it all of these raise :class:`ConfigurationError`.
 
 Binary mode puts every attribute into a header ``ce-<name>`` and sends the data as they are; it is defined by the
 binding's draft 1.0.3 only.  Structured mode is one JSON document, which a reader of the released binding 1.0.2
@@ -25,6 +25,7 @@ from pubsubkit.attributes import decode, encode, incoming, outgoing, text
 from pubsubkit.driver import OutgoingMessage
 from pubsubkit.envelope import JSON, data_bytes, is_json, read
 from pubsubkit.errors import ConfigurationError, InvalidArgumentError, MalformedEventError
+from pubsubkit.subjects import check_subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from cloudevents.core.formats.json import JSONFormat
     from cloudevents.core.v1.event import CloudEvent
 
-__all__ = ["Carrier", "from_message", "to_message"]
+__all__ = ["Carrier", "Mode", "from_message", "to_message"]
+
+Mode = Literal["binary", "structured"]
+"""How an event is put into a message: attributes as headers and data as payload, or all of it as one JSON document."""
 
 _PREFIX = "ce-"
 _CONTENT_TYPE = "content-type"
@@ -62,19 +66,20 @@ class _Sdk(NamedTuple):
 
 
 def to_message(
-    subject: str, event: CloudEvent, *, mode: Literal["binary", "structured"] = "binary", deduplicate: bool = False
+    event: CloudEvent, *, subject: str | None = None, mode: Mode = "binary", deduplicate: bool = False
 ) -> OutgoingMessage:
-    """Return the message that carries *event*.
+    """Return the message that carries *event*, for :meth:`Publisher.publish_many`.
 
     Data that are bytes are sent byte for byte (structured: as ``data_base64``), a text in the charset of
     ``datacontenttype`` or else UTF-8, any other value as JSON; the last sets a missing ``datacontenttype`` to
     ``application/json``.  An attribute that is None is left out.
 
-    :param subject: where to publish it; an event's own ``subject`` is another thing.
+    :param subject: where to publish it; None for the event's ``type``.  The event's own ``subject`` is another thing.
     :param mode: ``"structured"`` for readers that know only the released binding 1.0.2.
     :param deduplicate: make a message id of ``source`` and ``id``, which together identify an event: publishing it
         twice within the stream's duplicate window stores it once.
-    :raises InvalidArgumentError: it is no CloudEvent 1.0, or its attributes or data cannot be sent.
+    :raises InvalidArgumentError: it is no CloudEvent 1.0, its attributes or data cannot be sent, or its type is taken
+        for the subject and is none.
     :raises ConfigurationError: the SDK is not installed.
     """
     sdk = _sdk()
@@ -89,7 +94,7 @@ def to_message(
         raise InvalidArgumentError(f"the event cannot be sent: {error}") from error
     # No encoded part has a space, so that two pairs never give the same id.
     unique = f"{encode(checked.get_source())} {encode(checked.get_id())}" if deduplicate else None
-    return OutgoingMessage(subject, payload, headers, unique)
+    return OutgoingMessage(_subject(checked) if subject is None else subject, payload, headers, unique)
 
 
 def from_message(message: Carrier) -> CloudEvent:
@@ -121,6 +126,13 @@ def _sdk() -> _Sdk:
             "CloudEvents need the package cloudevents, 2.2 or later: pip install 'pubsubkit[cloudevents]'"
         ) from error
     return _Sdk(CloudEvent, JSONFormat(), CloudEventValidationError)
+
+
+def _subject(event: CloudEvent) -> str:
+    try:
+        return check_subject(event.get_type())
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{error}; it is the event's type: pass subject= for such an event") from None
 
 
 def _event(sdk: _Sdk, attributes: Mapping[str, object], data: Any) -> CloudEvent:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol, final
 
+from pubsubkit.cloudevents import from_message
 from pubsubkit.driver import Capability, MessageMetadata, Settlement, Verdict
 from pubsubkit.options import check_wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from cloudevents.core.v1.event import CloudEvent
 
     from pubsubkit.driver import Delivery
     from pubsubkit.options import ConsumerOptions
@@ -88,6 +91,16 @@ class Message:
     def settled(self) -> bool:
         """Whether a verdict was given, or the message was given back."""
         return self._settled
+
+    def event(self) -> CloudEvent:
+        """Return the CloudEvent that the message carries, in either mode.
+
+        Its data are bytes as they were sent, never decoded, and extensions are text; see :mod:`pubsubkit.cloudevents`.
+
+        :raises MalformedEventError: the message is no valid CloudEvent 1.0; it is still without a verdict.
+        :raises ConfigurationError: the SDK is not installed.
+        """
+        return from_message(self)
 
     async def ack(self, *, confirm: bool = False) -> bool:
         """The message was processed: do not deliver it again.

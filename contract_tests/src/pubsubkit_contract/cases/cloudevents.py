@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pubsubkit import ConfigurationError, InvalidArgumentError, MalformedEventError, OutgoingMessage, cloudevents
+from pubsubkit import ConfigurationError, InvalidArgumentError, MalformedEventError
 from pubsubkit.driver import Capability
 from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cloudevents.core.v1.event import CloudEvent
 
+    from pubsubkit.cloudevents import Mode
     from pubsubkit_contract.kit import Kit
 
 __all__ = ["CloudEventCases"]
@@ -33,6 +34,7 @@ _WHOLE: dict[str, Any] = {
     "empty": "",
 }
 _BYTES = bytes(range(256))
+_MODES: tuple[Mode, ...] = ("binary", "structured")
 
 
 class CloudEventCases(Cases):
@@ -69,10 +71,9 @@ class CloudEventCases(Cases):
         subscription = await kit.subscription()
         given = {"flag": True, "off": False, "number": -7, "binary": b"\x00\xff", "moment": _WHOLE["time"]}
         wanted = {"flag": "true", "off": "false", "number": "-7", "binary": "AP8="}
-        modes: tuple[Literal["binary", "structured"], ...] = ("binary", "structured")
-        for mode in modes:
-            await _publish(kit, cloudevents.to_message(kit.subject("x"), _event(b"", **given), mode=mode))
-            found = cloudevents.from_message(await kit.receive(subscription)).get_attributes()
+        for mode in _MODES:
+            await _publish(kit, _event(b"", **given), mode)
+            found = (await kit.receive(subscription)).event().get_attributes()
             assert datetime.fromisoformat(found.pop("moment")) == given["moment"]
             assert found == {**_REQUIRED, **wanted}
 
@@ -85,7 +86,7 @@ class CloudEventCases(Cases):
             "subject": "a \u00e9%",
         }
         subscription = await kit.subscription()
-        await _publish(kit, cloudevents.to_message(kit.subject("x"), _event(b"data", **attributes)))
+        await _publish(kit, _event(b"data", **attributes))
         message = await kit.receive(subscription)
         assert message.data == b"data"
         assert dict(message.headers) == {
@@ -100,7 +101,7 @@ class CloudEventCases(Cases):
         """In structured mode the payload is one JSON object of the media type application/cloudevents+json."""
         subscription = await kit.subscription()
         event = _event({"price": 1}, time=datetime(2026, 3, 1, 12, tzinfo=UTC), number=7)
-        await _publish(kit, cloudevents.to_message(kit.subject("x"), event, mode="structured"))
+        await _publish(kit, event, "structured")
         message = await kit.receive(subscription)
         assert set(message.headers) == {"content-type"}
         assert message.headers["content-type"].partition(";")[0] == "application/cloudevents+json"
@@ -120,11 +121,11 @@ class CloudEventCases(Cases):
         subscription = await kit.subscription()
         headers = {f"CE-{name.title()}": value for name, value in _REQUIRED.items()}
         headers |= {"ce-subject": '"a \\"b\\""', "traceparent": "00-1-2-01", "Ce-Time": "2026-03-01T12:00:00.5+01:00"}
-        await _publish(kit, OutgoingMessage(kit.subject("x"), b"\x00", headers))
+        await _send(kit, b"\x00", headers)
         plain = json.dumps({**_REQUIRED, "id": "2"})[:-1] + ', "data": {"price": 1.10}}'
-        await _publish(kit, OutgoingMessage(kit.subject("x"), plain.encode()))
+        await _send(kit, plain.encode())
         messages = sorted(await kit.read(subscription, 2), key=lambda message: len(message.data))
-        first, second = (cloudevents.from_message(message) for message in messages)
+        first, second = (message.event() for message in messages)
         assert (first.get_id(), first.get_subject(), first.get_data()) == ("1", 'a "b"', b"\x00")
         assert first.get_time() == datetime(2026, 3, 1, 11, 0, 0, 500_000, tzinfo=UTC)
         assert set(first.get_attributes()) == {*_REQUIRED, "subject", "time"}
@@ -146,12 +147,10 @@ class CloudEventCases(Cases):
         events += [_event(b"4", source="/a", id="b c"), _event(b"5", source="/a%20b", id="c")]
         events += [_event(b"6", source="/a/b", id="c"), _event(b"7", source="/a", id="b/c")]
         for event in events:
-            receipt = await publisher.publish(
-                **_keywords(cloudevents.to_message(kit.subject("x"), event, deduplicate=True))
-            )
+            receipt = await publisher.publish_event(event, subject=kit.subject("x"), deduplicate=True)
             duplicates.append(receipt.duplicate)
         assert duplicates == [False, True, *[False] * 6]
-        await _publish(kit, cloudevents.to_message(kit.subject("x"), _event(b"1")))
+        await _publish(kit, _event(b"1"))
         assert (await kit.stream_info()).messages == 8
 
     @case("ce.malformed", why="One bad event must not stop all good ones behind it.", needs={Capability.HEADERS})
@@ -175,16 +174,17 @@ class CloudEventCases(Cases):
             (b"neither", {}),
         ]
         for data, headers in (*bad, (b"good", good)):
-            await _publish(kit, OutgoingMessage(kit.subject("x"), data, headers))
+            await _send(kit, data, headers)
         messages = sorted(await kit.read(subscription, len(bad) + 1), key=lambda message: message.metadata.sequence)
         for message in messages[:-1]:
             with kit.raises(MalformedEventError):
-                cloudevents.from_message(message)
-        assert cloudevents.from_message(messages[-1]).get_data() == b"good"
+                message.event()
+        assert messages[-1].event().get_data() == b"good"
 
     @case("ce.refused", why="An invalid event is found by its sender, or by everybody else.")
     async def test_ce_refused(self, kit: Kit) -> None:
         """What is no valid CloudEvent is refused by InvalidArgumentError before it is sent."""
+        publisher = await kit.publisher()
         emptied = _event(b"")
         del emptied.get_attributes()["type"]
         naive = _event(b"")
@@ -193,13 +193,13 @@ class CloudEventCases(Cases):
         listed = _event(b"")
         listed.get_attributes()["listed"] = ["a"]
         wrong: tuple[Any, ...] = (emptied, naive, large, listed, dict(_REQUIRED), "event", None)
-        modes: tuple[Literal["binary", "structured"], ...] = ("binary", "structured")
         for event in wrong:
-            for mode in modes:
+            for mode in _MODES:
                 with kit.raises(InvalidArgumentError):
-                    cloudevents.to_message(kit.subject("x"), event, mode=mode)
+                    await publisher.publish_event(event, subject=kit.subject("x"), mode=mode)
         with kit.raises(InvalidArgumentError, "mode"):
-            cloudevents.to_message(kit.subject("x"), _event(b""), mode="other")  # type: ignore[arg-type]
+            await publisher.publish_event(_event(b""), subject=kit.subject("x"), mode="other")  # type: ignore[arg-type]
+        assert (await kit.stream_info()).messages == 0
 
 
 def _event(data: Any, **attributes: Any) -> CloudEvent:
@@ -213,22 +213,21 @@ def _event(data: Any, **attributes: Any) -> CloudEvent:
     return event
 
 
-def _keywords(message: OutgoingMessage) -> dict[str, Any]:
-    return message._asdict()
+async def _publish(kit: Kit, event: CloudEvent, mode: Mode = "binary") -> None:
+    await (await kit.publisher()).publish_event(event, subject=kit.subject("x"), mode=mode)
 
 
-async def _publish(kit: Kit, message: OutgoingMessage) -> None:
-    await (await kit.publisher()).publish(**_keywords(message))
+async def _send(kit: Kit, data: bytes, headers: dict[str, str] | None = None) -> None:
+    """Publish what is to be read as an event."""
+    await (await kit.publisher()).publish(kit.subject("x"), data, headers=headers)
 
 
-async def _same(
-    kit: Kit, mode: Literal["binary", "structured"], table: Sequence[tuple[dict[str, Any], Any, bytes | None]]
-) -> None:
+async def _same(kit: Kit, mode: Mode, table: Sequence[tuple[dict[str, Any], Any, bytes | None]]) -> None:
     """Send an event of each row's attributes and data; it must arrive with the same, and with the row's bytes."""
     subscription = await kit.subscription()
     for attributes, data, received in table:
-        await _publish(kit, cloudevents.to_message(kit.subject("x"), _event(data, **attributes), mode=mode))
-        event = cloudevents.from_message(await kit.receive(subscription))
+        await _publish(kit, _event(data, **attributes), mode)
+        event = (await kit.receive(subscription)).event()
         wanted = {name: value for name, value in {**_REQUIRED, **attributes}.items() if value is not None}
         assert event.get_attributes() == wanted
         assert event.get_data() == received
