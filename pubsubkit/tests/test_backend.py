@@ -22,6 +22,7 @@ from pubsubkit import (
     connect,
     open_backend,
 )
+from pubsubkit.url import BackendURL
 from pubsubkit_memory import Broker, MemoryDriver
 
 
@@ -153,6 +154,35 @@ def test_bad_urls(url: str, words: str):
     assert "hunter2" not in str(caught.value)
 
 
+async def test_the_url_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+    """Without an argument the URL is that of PUBSUBKIT_URL, which may have placeholders of its own."""
+    monkeypatch.setenv("PUBSUBKIT_TEST_SIZE", "2MiB")
+    monkeypatch.setenv("PUBSUBKIT_URL", "memory://environment?max_payload=${PUBSUBKIT_TEST_SIZE}")
+    backend = await open_backend()
+    async with backend, connect() as other:
+        assert backend.address == other.address == "memory://environment"
+        assert backend.max_payload == 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(None, "is not set"), ("", "does not hold a URL"), ("hunter2", "does not hold a URL")]
+)
+def test_no_url_in_the_environment(monkeypatch: pytest.MonkeyPatch, value: str | None, words: str):
+    """Without an argument and without PUBSUBKIT_URL it says so; what is in it by mistake is not shown."""
+    monkeypatch.delenv("PUBSUBKIT_URL", raising=False)
+    if value is not None:
+        monkeypatch.setenv("PUBSUBKIT_URL", value)
+    with pytest.raises(ConfigurationError, match=f"environment variable PUBSUBKIT_URL .*{words}") as caught:
+        connect()
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_parsed_url():
+    """A URL that was parsed already connects as its text does."""
+    async with connect(BackendURL.parse("memory://parsed?max_payload=2MiB")) as backend:
+        assert (backend.address, backend.max_payload) == ("memory://parsed", 2 * 1024 * 1024)
+
+
 def test_errors_can_be_pickled():
     """Errors cross process boundaries with all they say."""
     batch = PublishBatchError([pubsubkit.PublishReceipt("s", 1), TransientError("t")])
@@ -161,10 +191,10 @@ def test_errors_can_be_pickled():
 
 
 def test_import_is_light():
-    """Importing pubsubkit loads neither a backend's client, nor cloudevents, click or pluggy."""
+    """Importing pubsubkit loads neither a backend's client, nor cloudevents, click, pluggy, pydantic or msgspec."""
     code = (
         "import sys, pubsubkit; "
-        "heavy = {'nats', 'cloudevents', 'click', 'pluggy', 'importlib.metadata'}; "
+        "heavy = {'nats', 'cloudevents', 'click', 'pluggy', 'pydantic', 'msgspec', 'importlib.metadata'}; "
         "heavy |= {'pubsubkit_nats', 'pubsubkit_memory'}; "
         "found = heavy & set(sys.modules); sys.exit(str(found) if found else 0)"
     )

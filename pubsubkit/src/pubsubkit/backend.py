@@ -20,6 +20,7 @@ from pubsubkit.publisher import Publisher
 from pubsubkit.redaction import redact
 from pubsubkit.registry import create_driver
 from pubsubkit.translate import translating
+from pubsubkit.url import BackendURL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +36,9 @@ _PING_SECONDS = 5.0
 _CLOSE_SECONDS = 10.0
 
 
-def connect(url: str, *, plugins: Iterable[object] | None = None, **options: object) -> Backend:
+def connect(
+    url: str | BackendURL = "${PUBSUBKIT_URL}", *, plugins: Iterable[object] | None = None, **options: object
+) -> Backend:
     """Return the backend for *url*, to be opened by ``async with``.
 
     ::
@@ -44,19 +47,24 @@ def connect(url: str, *, plugins: Iterable[object] | None = None, **options: obj
             ...
 
     :param url: ``memory://``, ``nats://user:${NATS_PASSWORD}@host:4222?connect_timeout=2s`` and so on;
-        ``pubsubkit backends show SCHEME`` lists the parameters.
+        ``pubsubkit backends show SCHEME`` lists the parameters.  ``${NAME}`` is the environment variable, for a part or
+        for the whole; without an argument the URL is that of ``PUBSUBKIT_URL``.
     :param plugins: objects with hooks for this connection, beside the installed ones (:mod:`pubsubkit.hookspecs`).
     :param options: parameters of the URL given as keywords.
     :raises ConfigurationError: the URL or an option is wrong, all problems in one error; or no installed backend has
         the scheme; or one of *plugins* is faulty.  No connection is made yet.
     """
     __tracebackhide__ = True  # pytest would show the URL with its secrets
-    return Backend(create_driver(url, options), plugins=plugins or ())
+    text = url.reveal() if isinstance(url, BackendURL) else url
+    return Backend(create_driver(text, options), plugins=plugins or ())
 
 
-async def open_backend(url: str, *, plugins: Iterable[object] | None = None, **options: object) -> Backend:
+async def open_backend(
+    url: str | BackendURL = "${PUBSUBKIT_URL}", *, plugins: Iterable[object] | None = None, **options: object
+) -> Backend:
     """Return an open backend, which you close with ``await backend.aclose()``.
 
+    :param url: as for :func:`connect`, and so are the others.
     :raises ConfigurationError: as :func:`connect`.
     :raises PubSubError: as entering :class:`Backend`.
     """
