@@ -12,7 +12,7 @@ import msgspec
 import pydantic
 import pytest
 from cloudevents.core.v1.event import CloudEvent
-from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+from typing_extensions import TypeAliasType, TypedDict  # those of Python 3.12, as pydantic needs them
 
 from pubsubkit import ConfigurationError, DecodeError, MalformedEventError, Message
 from pubsubkit.cloudevents import to_message
@@ -47,10 +47,7 @@ class Row(TypedDict):
     name: str
 
 
-class Alias:
-    """What ``type Event = ...`` of Python 3.12 makes, as far as it matters."""
-
-    __value__ = Created | Cancelled
+Alias = TypeAliasType("Alias", Created | Cancelled)  # as "type Alias = ..." of Python 3.12
 
 
 def message(data: bytes, headers: Mapping[str, str] | None = None) -> Message:

@@ -60,7 +60,7 @@ class ConfigurationError(PubSubError):
 class DecodeError(PubSubError, ValueError):
     """A received message does not hold what it should; delivering it again changes nothing, so ``term`` it.
 
-    The text does not show the payload; the ``__cause__`` may.
+    The text does not show the data; the ``__cause__`` may.
     """
 
 
