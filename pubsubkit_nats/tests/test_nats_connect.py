@@ -19,6 +19,8 @@ from pubsubkit import (
     connect,
     open_backend,
 )
+from pubsubkit.url import BackendURL
+from pubsubkit_nats.settings import NatsOptions, connect_arguments
 from pubsubkit_nats.testing import NatsServer, find_server
 
 SECRET = "hunter2-s3cret"
@@ -45,6 +47,13 @@ async def refused(url: str, kind: type[Exception], words: str, **options: object
 async def test_refused_connection_is_transient_and_quick(unused_tcp_port: int):
     """A port where nobody listens is a TransientError that names the address, well before the connect timeout."""
     await refused(f"nats://u:{SECRET}@127.0.0.1:{unused_tcp_port}", TransientError, f"127.0.0.1:{unused_tcp_port}")
+
+
+@pytest.mark.parametrize("url", ["nats://", "nats://?name=me", "nats+tls://", "nats://secret@"])
+def test_without_a_host_it_is_localhost(url: str):
+    """As every client of NATS takes it."""
+    arguments = connect_arguments(BackendURL.parse(url), NatsOptions())
+    assert [server.rpartition("//")[2] for server in arguments["servers"]] == ["localhost:4222"]
 
 
 async def test_silent_server_ends_in_the_connect_timeout():

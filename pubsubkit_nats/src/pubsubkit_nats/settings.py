@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from pubsubkit.params import duration, param, text
 from pubsubkit.subjects import check_subject
+from pubsubkit.url import Host
 from pubsubkit_nats.credentials import BadCredentialsError, Credentials, is_seed
 
 if TYPE_CHECKING:
-    from pubsubkit.url import BackendURL, Host
+    from pubsubkit.url import BackendURL
 
 __all__ = ["NatsOptions", "client_arguments", "connect_arguments", "embedded_store"]
 
 _SCHEMES: dict[tuple[str, ...], str] = {(): "nats", ("tls",): "tls", ("ws",): "ws", ("wss",): "wss"}
 _DEFAULT_PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
+_HERE = (Host("localhost"),)
+"""Without a host; with no server at all nats-py would look for one without end, and let nothing else run."""
 _PENDING_BYTES = 64 * 1024 * 1024
 _REMOTE_ONLY = (
     *("token", "nkey_seed", "creds", "tls_ca", "tls_cert", "tls_key", "tls_hostname"),
@@ -78,11 +81,11 @@ def connect_arguments(url: BackendURL, options: NatsOptions) -> dict[str, Any]:
     problems: list[str] = []
     if url.modifiers not in _SCHEMES:
         raise url.fail([f"{' and '.join(url.modifiers)} do not go together: give one of them"])
-    scheme = _SCHEMES[url.modifiers]
+    scheme, hosts = _SCHEMES[url.modifiers], url.hosts or _HERE
     arguments: dict[str, Any] = {
         **client_arguments(options),
-        "servers": [_server(scheme, host) for host in url.hosts],
-        "connect_timeout": options.connect_timeout / max(1, len(url.hosts)),  # nats-py's is for each server
+        "servers": [_server(scheme, host) for host in hosts],
+        "connect_timeout": options.connect_timeout / len(hosts),  # nats-py's is for each server
         **_credentials(url, options, problems),
     }
     if url.path.strip("/"):
