@@ -44,6 +44,7 @@ from pubsubkit.publisher import Publisher
 from pubsubkit.registry import register_backend
 from pubsubkit.retry import Backoff
 from pubsubkit.subscription import Subscription
+from pubsubkit.worker import Reject, Retry, RetryAfter, Worker, WorkerHealth, WorkerState
 
 __all__ = [
     "Backend",
@@ -70,6 +71,9 @@ __all__ = [
     "PublishReceipt",
     "Publisher",
     "PublisherOptions",
+    "Reject",
+    "Retry",
+    "RetryAfter",
     "Storage",
     "StreamFullError",
     "StreamInfo",
@@ -78,6 +82,9 @@ __all__ = [
     "TransientError",
     "UnsupportedError",
     "Verdict",
+    "Worker",
+    "WorkerHealth",
+    "WorkerState",
     "connect",
     "open_backend",
     "register_backend",

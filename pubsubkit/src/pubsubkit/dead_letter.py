@@ -79,8 +79,8 @@ class DeadLetters:
         if verdict is not Verdict.TERM and (verdict is not Verdict.NAK or count < self._most):
             await delivery.settle(settlement)
             return
-        reason = _clean(settlement.reason) or "terminated" if verdict is Verdict.TERM else _EXHAUSTED
-        outcome = await self._sender.send_one(self._copy(delivery, reason), time.perf_counter())
+        reason = _clean(_why(settlement))
+        outcome = await self._sender.send_one(self._copy(delivery, reason, settlement.error), time.perf_counter())
         if not isinstance(outcome, PubSubError):
             await delivery.settle(Settlement(Verdict.TERM, reason=reason))
             return
@@ -98,9 +98,9 @@ class DeadLetters:
         finally:
             ledger.end()
 
-    def _copy(self, delivery: Delivery, reason: str) -> OutgoingMessage:
+    def _copy(self, delivery: Delivery, reason: str, error: str) -> OutgoingMessage:
         """What is stored: all of the original, and where it came from as far as that fits beside it."""
-        headers, origin = delivery.headers, self._origin(delivery, reason)
+        headers, origin = delivery.headers, self._origin(delivery, reason, error)
         most, subject = self._driver.max_payload, f"{self._stream}.{delivery.subject}"
         unique = self._message_id(delivery)
         if message_size(delivery.data, {**headers, **origin}, unique) <= most:
@@ -110,7 +110,7 @@ class DeadLetters:
             unique = None
         return OutgoingMessage(subject, delivery.data, headers or None, unique)
 
-    def _origin(self, delivery: Delivery, reason: str) -> Mapping[str, str]:
+    def _origin(self, delivery: Delivery, reason: str, error: str) -> Mapping[str, str]:
         meta = delivery.metadata
         values = {
             "Subject": delivery.subject,
@@ -121,6 +121,8 @@ class DeadLetters:
             "Reason": reason,
             "Time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }
+        if error:
+            values["Error"] = _clean(error)
         return {f"Pubsubkit-Dead-Letter-{name}": value for name, value in values.items()}
 
     def _message_id(self, delivery: Delivery) -> str | None:
@@ -145,6 +147,12 @@ async def ensure_dead_letters(driver: Driver, options: ConsumerOptions, source: 
         with suppress(ConflictError):  # somebody else made it at the same time, or the next line tells what is wrong
             await driver.create_stream(dataclasses.replace(wanted, duplicate_window=window))
     await ensure_stream(driver, wanted, options.manage)
+
+
+def _why(settlement: Settlement) -> str:
+    if settlement.verdict is Verdict.TERM:
+        return settlement.reason or "terminated"
+    return f"{_EXHAUSTED}: {settlement.reason}" if settlement.reason else _EXHAUSTED
 
 
 def _clean(reason: str) -> str:

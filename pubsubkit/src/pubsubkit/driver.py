@@ -165,9 +165,11 @@ class Settlement(NamedTuple):
     delay: float = 0.0
     """For a nak: seconds before the redelivery."""
     reason: str = ""
-    """For a term: why, in one line."""
+    """For a term or a nak: why, in one line."""
     confirm: bool = False
     """For an ack: return only when the broker has recorded it."""
+    error: str = ""
+    """For a term or a nak: the type of the handler's error.  For dead letters, which a driver knows nothing of."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,35 +113,39 @@ class Message:
             return await self._settle(_CONFIRMED_ACK)
         return await self._settle(_ACK)
 
-    async def nak(self) -> bool:
+    async def nak(self, *, reason: str = "", error: str = "") -> bool:
         """The message was not processed: deliver it again, at once or after the consumer's ``backoff``.
 
         With ``dead_letter``, a nak of the last delivery that ``max_deliver`` permits moves the message at once.  When
         that fails it comes again after some seconds, to be moved then.
+
+        :param reason: one line that a dead letter tells.
+        :param error: the type of the error behind it, which a dead letter tells.
         """
         delays = self._subscription.options.backoff
-        if delays:
-            return await self.nak_with_delay(delays[min(self.metadata.num_delivered, len(delays)) - 1])
-        self._subscription.require(Capability.NAK)
-        return await self._settle(Settlement(Verdict.NAK))
+        seconds = delays[min(self.metadata.num_delivered, len(delays)) - 1] if delays else 0.0
+        return await self.nak_with_delay(seconds, reason=reason, error=error)
 
-    async def nak_with_delay(self, seconds: float) -> bool:
+    async def nak_with_delay(self, seconds: float, *, reason: str = "", error: str = "") -> bool:
         """The message was not processed: deliver it again after *seconds*; 0 is at once.
 
+        :param reason: as for :meth:`nak`.
+        :param error: as for :meth:`nak`.
         :raises InvalidArgumentError: *seconds* is no number from 0 to 1e9.
         """
         check_wait("delay", seconds)
         self._subscription.require(Capability.NAK_DELAY if seconds else Capability.NAK)
-        return await self._settle(Settlement(Verdict.NAK, delay=seconds))
+        return await self._settle(Settlement(Verdict.NAK, delay=seconds, reason=_one_line(reason), error=error))
 
-    async def term(self, reason: str = "") -> bool:
+    async def term(self, reason: str = "", *, error: str = "") -> bool:
         """The message can never be processed: do not deliver it again; with ``dead_letter``, move it there.
 
         :param reason: one line that operators see where the broker reports it, and in the dead letter.
+        :param error: the type of the error behind it, which a dead letter tells.
         :raises PubSubError: the dead letter could not be stored; the message is without a verdict.
         """
         self._subscription.require(Capability.TERM)
-        return await self._settle(Settlement(Verdict.TERM, reason=" ".join(reason.split())))
+        return await self._settle(Settlement(Verdict.TERM, reason=_one_line(reason), error=error))
 
     async def in_progress(self) -> bool:
         """The message is still being processed: ``ack_wait`` begins anew.  False when it is settled already."""
@@ -165,3 +169,7 @@ class Message:
             self._settled = False
             raise
         return True
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pubsubkit.signals import catching
+
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Coroutine, Generator
 
 __all__ = ["Stop", "Stopped", "catching_signals", "run"]
 
 _T = TypeVar("_T")
 _CANCEL_SECONDS = 1.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not a fault
@@ -81,40 +81,11 @@ def run(command: Callable[[Stop], Coroutine[Any, Any, int]]) -> int:
 @contextmanager
 def catching_signals() -> Generator[Stop]:
     """Turn the first SIGINT or SIGTERM into a request to stop; a second one does what it did before."""
-    loop = asyncio.get_running_loop()
     stop = Stop()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            _release(loop, number)
-            signal.signal(number, handler or signal.SIG_DFL)
 
     def on_signal(number: signal.Signals) -> None:
         restore()
         stop.ask(number)
 
-    for number in _SIGNALS:
-        _catch(loop, number, partial(on_signal, number))
-    try:
+    with catching(on_signal) as restore:
         yield stop
-    finally:
-        restore()
-
-
-def _catch(loop: asyncio.AbstractEventLoop, number: signal.Signals, handle: Callable[[], None]) -> None:
-    try:
-        loop.add_signal_handler(number, handle)
-    except NotImplementedError:  # Windows
-
-        def wake(_number: int, _frame: object) -> None:
-            loop.call_soon_threadsafe(handle)
-
-        signal.signal(number, wake)
-
-
-def _release(loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
-    try:
-        loop.remove_signal_handler(number)
-    except NotImplementedError:  # Windows
-        return

@@ -1,0 +1,84 @@
+"""What becomes of a message that was not handled."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, final
+
+from pubsubkit.errors import DecodeError
+from pubsubkit.worker.verdicts import Reject, RetryAfter
+
+if TYPE_CHECKING:
+    from pubsubkit.message import Message
+    from pubsubkit.worker.policy import Policy
+
+__all__ = ["Outcome"]
+
+logger = logging.getLogger("pubsubkit.worker")
+
+
+@final
+class Outcome:
+    """The verdict on a message whose handler raised *error*, by its policy."""
+
+    def __init__(self, message: Message, policy: Policy, error: BaseException) -> None:
+        self._message = message
+        self._policy = policy
+        self._error = error
+        cause = error.__cause__ if isinstance(error, Reject) else None
+        self._type = _type_name(cause or error)
+        self._rejected = isinstance(error, (Reject, *policy.retry.non_retryable)) or (
+            isinstance(error, DecodeError) and policy.on_malformed == "reject"
+        )
+
+    async def settle(self) -> None:
+        """Tell the broker, or move the message; raises what the verdicts of :class:`Message` do."""
+        message, reason = self._message, str(self._error) or self._type
+        if self._rejected:
+            await message.term(reason, error=self._type)
+        elif isinstance(self._error, RetryAfter):
+            await message.nak_with_delay(self._error.seconds, reason=reason, error=self._type)
+        else:
+            await message.nak(reason=reason, error=self._type)
+
+    def log(self, handler: str) -> None:
+        """Write one line, and for who debugs the traceback.
+
+        The text of an error may hold what the payload holds, so only the worker's own are shown.
+        """
+        meta, most = self._message.metadata, self._policy.max_deliver
+        known = isinstance(self._error, Reject | RetryAfter | DecodeError)
+        logger.warning(
+            "handler %s: %s on %r of %s/%s, delivery %d%s: %s",
+            handler,
+            f"{self._type}: {self._error}" if known else self._type,
+            self._message.subject,
+            meta.stream,
+            meta.consumer,
+            meta.num_delivered,
+            f" of {most}" if most else "",
+            self._consequence(),
+            extra={
+                "stream": meta.stream,
+                "subject": self._message.subject,
+                "consumer": meta.consumer,
+                "num_delivered": meta.num_delivered,
+                "error_type": self._type,
+            },
+        )
+        if not known:
+            logger.debug("the error of handler %s", handler, exc_info=self._error)
+
+    def _consequence(self) -> str:
+        policy, count = self._policy, self._message.metadata.num_delivered
+        if self._rejected or (policy.max_deliver and count >= policy.max_deliver):
+            return f"it is moved to {policy.dead_letter}" if policy.dead_letter else "it is dropped"
+        if isinstance(self._error, RetryAfter):
+            return f"it comes again in {self._error.seconds:g} s"
+        delays = policy.retry.backoff
+        return f"it comes again in {delays[min(count, len(delays)) - 1] if delays else 0:g} s"
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
