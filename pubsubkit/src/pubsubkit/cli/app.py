@@ -15,6 +15,7 @@ from pubsubkit.cli.demo import demo
 from pubsubkit.cli.failure import BROKER_FAILED, DONE, WRONG_INPUT, CommandError, exit_code, one_line
 from pubsubkit.cli.logs import set_up_logging
 from pubsubkit.cli.publish import pub
+from pubsubkit.cli.run import run
 from pubsubkit.cli.stopping import Stopped
 from pubsubkit.cli.subscribe import sub
 from pubsubkit.errors import PubSubError
@@ -26,11 +27,11 @@ logger = logging.getLogger("pubsubkit.cli")
 _INTERRUPTED = 130
 _EXIT_CODES = """\b
 Exit codes:
-  0    done; also: sub was ended by Ctrl-C or SIGTERM, or its output is no longer read
+  0    done; also: sub or run was ended by Ctrl-C or SIGTERM, or sub's output is no longer read
   1    the broker failed or refused something, or a message could not be stored
   2    wrong usage, URL, option, set-up or input: the line on stderr says what to change
-  130  Ctrl-C (SIGINT) came before pub or demo was through
-  143  SIGTERM came before pub or demo was through
+  130  Ctrl-C (SIGINT) came before pub or demo was through, or a second time before run was
+  143  SIGTERM came before pub or demo was through, or a second time before run was
 """
 
 
@@ -94,6 +95,7 @@ def application(context: click.Context) -> int:
       pubsubkit pub orders.created '{"id": 1}'         store a message
       pubsubkit sub 'orders.>' --durable billing       print and acknowledge messages
       pubsubkit pub --jsonl events.jsonl --storage file
+      pubsubkit run service:worker                     handle messages by the functions of a Worker
       pubsubkit contract                               prove that the broker keeps the promises
     """  # noqa: D301 - \b is a mark for click
     context.ensure_object(Settings)
@@ -102,5 +104,5 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for command in (pub, sub, backends, contract, demo):
+for command in (pub, sub, run, backends, contract, demo):
     application.add_command(command)

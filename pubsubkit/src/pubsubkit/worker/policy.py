@@ -38,10 +38,7 @@ class Retry:
 
     def __post_init__(self) -> None:
         kinds: object = self.non_retryable
-        good = isinstance(kinds, tuple) and all(
-            isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds
-        )
-        if not good:
+        if not (isinstance(kinds, tuple) and all(map(_is_error, kinds))):
             raise ConfigurationError(f"non_retryable={kinds!r}: expected a tuple of exception types")
 
 
