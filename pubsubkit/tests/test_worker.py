@@ -361,13 +361,16 @@ async def test_what_cannot_be_mended_is_raised(driver: FaultyDriver, backend: Ba
 
 
 @pytest.mark.parametrize("own", [None, KeyError])
-async def test_an_error_meanwhile_is_raised_at_the_end(backend: Backend, own: type[Exception] | None):
-    """What ended the worker inside async with is raised at its end, but never in place of the block's own error."""
+async def test_an_error_meanwhile_is_raised_at_the_end(
+    backend: Backend, own: type[Exception] | None, caplog: pytest.LogCaptureFixture
+):
+    """What ends the worker inside async with is logged at once, and raised at its end unless the block has raised."""
     worker = worker_of(backend, print)
     with pytest.raises(own or NotFoundError):
         async with running(worker):
             await backend.delete_consumer("s", "d")
             await until(lambda: worker.state is WorkerState.STOPPED)
+            await until(lambda: "the worker stopped: " in caplog.text)
             if own:
                 raise own
 
@@ -631,7 +634,10 @@ def _unknown(message: Nowhere) -> None:  # type: ignore[name-defined] # noqa: F8
         (lambda: None, "must take one argument"),
         (_two, "handler _two: it must take one argument"),
         (_keyword, "must take one argument"),
-        (_unknown, "handler _unknown: its annotations cannot be read, import at run time what they name: name 'Nowhere'"),
+        (
+            _unknown,
+            "handler _unknown: its annotations cannot be read, import at run time what they name: name 'Nowhere'",
+        ),
     ],
 )
 def test_functions_that_cannot_be(function: Any, words: str):

@@ -152,6 +152,7 @@ class Worker:
             tried.cancel()
         if task.done():
             await self._ended()
+        task.add_done_callback(_report)
         return self
 
     async def __aexit__(
@@ -220,11 +221,7 @@ class Worker:
             if self.health_port is not None:
                 serving = serve_health(run.health, self.health_host, self.health_port)
                 self.served_port = await stack.enter_async_context(serving)
-            try:
-                await run.main()
-            except Exception as error:
-                logger.error("the worker stopped: %s", error)  # noqa: TRY400 - it goes on to the caller
-                raise
+            await run.main()
 
     def _forget(self) -> None:
         self._run = self.served_port = None
@@ -242,6 +239,12 @@ class Worker:
             if not task.cancelled():
                 task.exception()
             raise
+
+
+def _report(task: asyncio.Future[None]) -> None:
+    """Tell at once what the end of ``async with`` raises later."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("the worker stopped: %s", error)
 
 
 def _policy(options: HandlerOptions) -> Policy:
