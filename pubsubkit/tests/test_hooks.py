@@ -19,6 +19,7 @@ from pubsubkit import (
     hooks,
     hookspecs,
 )
+from pubsubkit.driver import Delivery
 from pubsubkit.hookspecs import hookimpl
 
 ORDERS = PublisherOptions(stream_name="s")
@@ -181,6 +182,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: st
 
 
 GOOD = """
+from pubsubkit.driver import Delivery
 from pubsubkit.hookspecs import hookimpl
 heard = []
 @hookimpl
@@ -214,7 +216,7 @@ async def test_installed_plugins_can_be_disabled(tmp_path: Path, monkeypatch: py
 def test_no_plugin_no_cost():
     """Without a plugin every hook is None, so that the message path only tests an attribute."""
     empty = hooks.load_hooks()
-    assert [getattr(empty, name) for name in hooks.Hooks.__slots__] == [None] * 6
+    assert [getattr(empty, name) for name in hooks.Hooks.__slots__] == [None] * 7
 
 
 def test_every_hook_has_a_place():
@@ -258,3 +260,147 @@ async def test_headers_of_another_shape(caplog: pytest.LogCaptureFixture):
             assert dict((await anext(messages)).headers) == {}
     assert "Odd" in caplog.text
     assert "list" in caplog.text
+
+
+class Around:
+    """Writes down entering and leaving, and does in them what it is told."""
+
+    def __init__(self, name: str, log: list[object], *, enter: Exception | None = None, leave: object = True) -> None:
+        self.name, self.log, self.enter, self.leave = name, log, enter, leave
+        self.told: dict[str, object] = {}
+
+    @hookimpl
+    def pubsubkit_processing(self, stream, subject, consumer, num_delivered, headers, address):
+        self.told = {"place": (address, stream, subject, consumer), "count": num_delivered, "headers": dict(headers)}
+        headers.clear()
+        return self
+
+    def __enter__(self) -> None:
+        self.log.append(f"{self.name} in")
+        if self.enter is not None:
+            raise self.enter
+
+    def __exit__(self, kind, error, traceback):
+        self.log.append((f"{self.name} out", error))
+        if isinstance(self.leave, Exception):
+            raise self.leave
+        return self.leave
+
+
+async def delivered(plugins: list[object]) -> tuple[hooks.Hooks, Delivery]:
+    """One delivery, and the hooks of its backend."""
+    async with connect("memory://", plugins=plugins) as backend:
+        async with backend.publisher(ORDERS) as publisher:
+            await publisher.publish("s.x", b"data", headers={"a": "b"})
+        async with backend.consumer(READER).subscribe() as messages:
+            return backend._connection.hooks, (await anext(messages)).delivery
+
+
+async def test_processing():
+    """The contexts of all plugins are around a handler, told of its message; none of them stops its exception."""
+    log: list[object] = []
+    plugins = [Around("outer", log), Around("inner", log)]
+    compiled, delivery = await delivered([*plugins])
+    failure = KeyError("mine")
+    with pytest.raises(KeyError) as caught, hooks.processing(compiled, delivery):
+        raise failure
+    assert caught.value is failure
+    assert failure.__context__ is None
+    assert log == ["outer in", "inner in", ("inner out", failure), ("outer out", failure)]
+    place = ("memory://", "s", "s.x", "d")
+    assert [each.told for each in plugins] == [{"place": place, "count": 1, "headers": {"a": "b"}}] * 2
+
+
+async def test_processing_with_faulty_plugins(caplog: pytest.LogCaptureFixture):
+    """A plugin that fails in entering is not left, one that fails in leaving is left once; the handler's fate stays."""
+    log: list[object] = []
+
+    class Nothing:
+        @hookimpl
+        def pubsubkit_processing(self):
+            return None
+
+    class Odd:
+        @hookimpl
+        def pubsubkit_processing(self):
+            return "no context manager"
+
+    class Raises:
+        @hookimpl
+        def pubsubkit_processing(self):
+            raise RuntimeError("at once")
+
+    bad_enter = Around("enter", log, enter=RuntimeError("entering"))
+    bad_leave = Around("leave", log, leave=RuntimeError("leaving"))
+    plugins = [Raises(), Nothing(), Odd(), bad_enter, bad_leave, Around("good", log)]
+    compiled, delivery = await delivered(plugins)
+    with hooks.processing(compiled, delivery):
+        log.append("handler")
+    assert log == ["enter in", "leave in", "good in", "handler", ("good out", None), ("leave out", None)]
+    for words in ("Raises", "at once", "Odd", "Around", "entering", "leaving"):
+        assert words in caplog.text
+    with pytest.raises(ValueError, match=r"^mine$"), hooks.processing(compiled, delivery):
+        raise ValueError("mine")
+
+
+async def test_processing_of_a_plugin_that_raises_the_handlers_exception(caplog: pytest.LogCaptureFixture):
+    """Raising the handler's own exception again is no fault of a plugin."""
+    failure = ValueError("mine")
+    compiled, delivery = await delivered([Around("again", [], leave=failure)])
+    with pytest.raises(ValueError, match="mine"), hooks.processing(compiled, delivery):
+        raise failure
+    assert not caplog.records
+
+
+async def test_processing_without_plugins():
+    """Without such a plugin the context is always the same one, which does nothing."""
+    compiled, delivery = await delivered([Recorder()])
+    assert hooks.processing(compiled, delivery) is hooks.processing(compiled, delivery)
+    with hooks.processing(compiled, delivery):
+        pass
+
+
+async def test_headers_of_what_is_published():
+    """A publish is told with the headers that were sent, those of plugins too, also when it is refused."""
+    told: list[tuple[object, ...]] = []
+
+    class Tracer:
+        @hookimpl
+        def pubsubkit_before_send(self, subject: str) -> Mapping[str, str]:
+            return {"traceparent": "1", **({"bad name": "x"} if subject == "s.bad" else {})}
+
+        @hookimpl
+        def pubsubkit_published(self, subject, headers, error, address):
+            told.append((address, subject, headers, type(error)))
+
+    async with connect("memory://", plugins=[Tracer()]) as backend, backend.publisher(ORDERS) as publisher:
+        await publisher.publish("s.x", b"", headers={"own": "1"})
+        with pytest.raises(InvalidArgumentError, match="bad name"):
+            await publisher.publish("s.bad", b"")
+        with pytest.raises(InvalidArgumentError, match="bytes"):
+            await publisher.publish("s.large", bytes(backend.max_payload))
+        with pytest.raises(InvalidArgumentError, match="str"):
+            await publisher.publish("s.x", "text")
+    assert told == [
+        ("memory://", "s.x", {"traceparent": "1", "own": "1"}, type(None)),
+        ("memory://", "s.bad", {"traceparent": "1", "bad name": "x"}, InvalidArgumentError),
+        ("memory://", "s.large", {"traceparent": "1"}, InvalidArgumentError),
+        ("memory://", "s.x", {}, InvalidArgumentError),
+    ]
+
+
+async def test_settling_is_told_with_headers_and_latency():
+    """A verdict is told with the message's headers, how long it took and the broker's address."""
+    told: list[tuple[object, ...]] = []
+
+    class Timer:
+        @hookimpl
+        def pubsubkit_settled(self, headers, latency, address):
+            told.append((headers, 0 < latency < 1, address))
+
+    async with connect("memory://", plugins=[Timer()]) as backend:
+        async with backend.publisher(ORDERS) as publisher:
+            await publisher.publish("s.x", b"", headers={"a": "b"})
+        async with backend.consumer(READER).subscribe() as messages:
+            await (await anext(messages)).ack()
+    assert told == [({"a": "b"}, True, "memory://")]

@@ -106,12 +106,12 @@ _everybody: list[object] = []
 
 
 @breaks(portable_backend, "load_hooks", "hook.own_connection")
-def plugins_hear_of_all_connections(original, plugins):
+def plugins_hear_of_all_connections(original, plugins, address):
     """A plugin that was given to one connection is told of those that are opened later too."""
     given = tuple(plugins)
     before = [plugin for plugin in _everybody if type(plugin).__name__ == "Recorder"][-1:]
     _everybody.extend(given)
-    return original((*before, *given) if len(given) == 1 else given)
+    return original((*before, *given) if len(given) == 1 else given, address)
 
 
 @breaks(subscription, "report_received", "hook.received_settled")
@@ -121,11 +121,11 @@ def tells_no_headers(original, hook, delivery):
 
 
 @breaks(subscription, "report_settled", "hook.received_settled")
-def tells_of_settling_twice(original, hook, delivery, verdict, error):
+def tells_of_settling_twice(original, hook, delivery, verdict, error, started):
     """An ack is told twice."""
     if verdict is Verdict.ACK and delivery.metadata.num_delivered == 1 and len(delivery.data) == 4:
-        original(hook, delivery, verdict, error)
-    original(hook, delivery, verdict, error)
+        original(hook, delivery, verdict, error, started)
+    original(hook, delivery, verdict, error, started)
 
 
 @breaks(subscription, "report_received", "hook.middleware_order")
@@ -136,16 +136,16 @@ def redeliveries_pass_by(original, hook, delivery):
 
 
 @breaks(subscription, "report_settled", "hook.verdicts")
-def tells_final_verdicts_only(original, hook, delivery, verdict, error):
+def tells_final_verdicts_only(original, hook, delivery, verdict, error, started):
     """Extending a lease is not told."""
     if verdict is not Verdict.IN_PROGRESS:
-        original(hook, delivery, verdict, error)
+        original(hook, delivery, verdict, error, started)
 
 
 @breaks(subscription, "report_settled", "hook.verdicts")
-def takes_term_for_ack(original, hook, delivery, verdict, error):
+def takes_term_for_ack(original, hook, delivery, verdict, error, started):
     """A terminated message is told as acked."""
-    original(hook, delivery, Verdict.ACK if verdict is Verdict.TERM else verdict, error)
+    original(hook, delivery, Verdict.ACK if verdict is Verdict.TERM else verdict, error, started)
 
 
 @breaks(Publisher, "_headers", "hook.before_send", "hook.before_send_protected")
@@ -161,6 +161,12 @@ def asks_twice(original, self, subject, headers):
     if self.options.retry_attempts:
         original(self, subject, headers)
     return original(self, subject, headers)
+
+
+@breaks(Sender, "report", "hook.before_send")
+def reports_without_headers(original, self, message, error, started):
+    """The end of a publish is told without the headers that were sent."""
+    original(self, message._replace(headers=None), error, started)
 
 
 @breaks(Publisher, "_headers", "hook.before_send_protected")

@@ -96,7 +96,7 @@ class Backend(Closing):
 
     def __init__(self, driver: Driver, *, plugins: Iterable[object] = ()) -> None:
         super().__init__()
-        self._connection = Connection(driver, load_hooks(plugins))
+        self._connection = Connection(driver, load_hooks(plugins, driver.address))
         self._driver = driver
         self._changing = asyncio.Lock()
         self._lost: list[PubSubError] = []

@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,36 +19,60 @@ from pubsubkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     import pluggy
 
     from pubsubkit.driver import Delivery, Verdict
 
-__all__ = ["Hooks", "load_hooks", "report_received", "report_settled"]
+__all__ = ["Hooks", "load_hooks", "processing", "report_received", "report_settled"]
 
 logger = logging.getLogger("pubsubkit.hooks")
 
 _GROUP = "pubsubkit.plugins"
 _Implementation = tuple[str, "Callable[..., Any]", "tuple[str, ...]"]
+_UNOBSERVED = nullcontext()
 
 
 class Hooks:
-    """The compiled hooks of one backend; without a plugin all are None."""
+    """The compiled hooks of one backend; without a plugin all are None.
 
-    __slots__ = ("before_send", "connection_changed", "published", "received", "retrying", "settled")
+    :param address: the broker's, which every hook may take.
+    """
+
+    __slots__ = ("before_send", "connection_changed", "processing", "published", "received", "retrying", "settled")
 
     before_send: Callable[..., Mapping[str, str]] | None
     published: Callable[..., None] | None
     retrying: Callable[..., None] | None
     received: Callable[..., None] | None
+    processing: Callable[..., AbstractContextManager[None]] | None
     settled: Callable[..., None] | None
     connection_changed: Callable[..., None] | None
 
-    def __init__(self, manager: pluggy.PluginManager | None = None) -> None:
+    def __init__(self, manager: pluggy.PluginManager | None = None, address: str = "") -> None:
+        calls = {"before_send": _merge_headers, "processing": _Processing}
         for name in self.__slots__:
             found = _implementations(manager, name) if manager else ()
-            call = _merge_headers if name == "before_send" else _notify
-            setattr(self, name, partial(call, found) if found else None)
+            setattr(self, name, partial(calls.get(name, _notify), found, address=address) if found else None)
+
+
+def processing(hooks: Hooks, delivery: Delivery) -> AbstractContextManager[None]:
+    """The contexts of all plugins around the handler of *delivery*, to be entered in the handler's task.
+
+    What is logged inside belongs to the handler's trace.  The handler's exception passes through unchanged.
+    """
+    if hooks.processing is None:
+        return _UNOBSERVED
+    meta = delivery.metadata
+    return hooks.processing(
+        stream=meta.stream,
+        subject=delivery.subject,
+        consumer=meta.consumer,
+        num_delivered=meta.num_delivered,
+        headers=delivery.headers,
+    )
 
 
 def report_received(hook: Callable[..., None], delivery: Delivery) -> None:
@@ -62,8 +88,13 @@ def report_received(hook: Callable[..., None], delivery: Delivery) -> None:
     )
 
 
-def report_settled(hook: Callable[..., None], delivery: Delivery, verdict: Verdict, error: Exception | None) -> None:
-    """Tell a verdict of the application, and the error when it did not reach the broker."""
+def report_settled(
+    hook: Callable[..., None], delivery: Delivery, verdict: Verdict, error: Exception | None, started: float
+) -> None:
+    """Tell a verdict of the application, and the error when it did not reach the broker.
+
+    :param started: the reading of ``time.perf_counter`` when the verdict was given.
+    """
     meta = delivery.metadata
     hook(
         stream=meta.stream,
@@ -71,12 +102,14 @@ def report_settled(hook: Callable[..., None], delivery: Delivery, verdict: Verdi
         consumer=meta.consumer,
         verdict=verdict,
         num_delivered=meta.num_delivered,
+        headers=dict(delivery.headers),
         error=error,
+        latency=time.perf_counter() - started,
     )
 
 
-def load_hooks(plugins: Iterable[object] = ()) -> Hooks:
-    """Compile the hooks of the installed plugins and of *plugins*.
+def load_hooks(plugins: Iterable[object] = (), address: str = "") -> Hooks:
+    """Compile the hooks of the installed plugins and of *plugins*, for the broker at *address*.
 
     :raises ConfigurationError: one of *plugins* has a misspelt or async hook.  An installed plugin with such a fault,
         or one that fails to import, is left out with a warning in the log.
@@ -95,7 +128,7 @@ def load_hooks(plugins: Iterable[object] = ()) -> Hooks:
             logger.warning("plugin left out: %s", error)
     for plugin in given:
         _register(manager, plugin, None)
-    return Hooks(manager)
+    return Hooks(manager, address)
 
 
 def _new_manager() -> pluggy.PluginManager:
@@ -179,3 +212,37 @@ def _merge_headers(implementations: Sequence[_Implementation], **values: Any) ->
                 "plugin %s: before_send must return headers or None, got %s", implementation[0], type(result).__name__
             )
     return added
+
+
+class _Processing:
+    """The contexts of all plugins, entered in order and left in reverse; one that fails is logged and left out."""
+
+    __slots__ = ("_entered", "_implementations", "_values")
+
+    def __init__(self, implementations: Sequence[_Implementation], **values: Any) -> None:
+        self._implementations = implementations
+        self._values = values
+        self._entered: list[tuple[str, AbstractContextManager[None]]] = []
+
+    def __enter__(self) -> None:
+        for implementation in self._implementations:
+            context = _call(implementation, {**self._values, "headers": dict(self._values["headers"])})
+            if context is None:
+                continue
+            try:
+                context.__enter__()
+            except Exception:
+                logger.exception("plugin %s failed in entering its context", implementation[0])
+            else:
+                self._entered.append((implementation[0], context))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        while self._entered:
+            plugin, context = self._entered.pop()
+            try:
+                context.__exit__(kind, error, traceback)
+            except Exception as failure:
+                if failure is not error:
+                    logger.exception("plugin %s failed in leaving its context", plugin)

@@ -253,11 +253,15 @@ class Publisher(Closing):
     async def _prepare(self, given: Given, started: float) -> OutgoingMessage:
         """Check a message and make it what the driver gets."""
         subject, data, headers, message_id, native = given
+        fields: Mapping[str, str] | None = None
         try:
             seen = self._full_subjects.get(subject) if isinstance(subject, str) else None
             full = seen or await self._admit(subject)
             payload = check_data(data)
             fields = self._headers(full, headers)
+            if fields:
+                fields = check_headers(fields) if self._hooks.before_send is not None else fields
+                self._connection.require(Capability.HEADERS)
             if native:
                 fields = {**(fields or {}), **self._native(native)}
             unique = self._message_id(message_id)
@@ -268,7 +272,7 @@ class Publisher(Closing):
         except BaseException as error:
             if self._sender.observed:
                 payload = data if isinstance(data, bytes) else b""
-                self._sender.report(OutgoingMessage(self._full(subject), payload, None, message_id), error, started)
+                self._sender.report(OutgoingMessage(self._full(subject), payload, fields, message_id), error, started)
             raise
         return OutgoingMessage(full, payload, fields, unique)
 
@@ -287,14 +291,13 @@ class Publisher(Closing):
         return check_message_id(given)
 
     def _headers(self, subject: str, headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        """The publisher's headers, checked, and those that plugins add, unchecked: they are reported also when bad."""
         if headers is not None:
             headers = check_headers(headers)
         before_send = self._hooks.before_send
         if before_send is not None:
             added = before_send(stream=self.options.stream_name, subject=subject, headers=dict(headers or {}))
-            headers = {**check_headers(added), **(headers or {})}
-        if headers:
-            self._connection.require(Capability.HEADERS)
+            headers = {**added, **(headers or {})}
         return headers or None
 
     def _native(self, headers: Mapping[str, str]) -> Mapping[str, str]:

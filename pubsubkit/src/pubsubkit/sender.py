@@ -127,6 +127,7 @@ class Sender:
                 subject=message.subject,
                 size=len(message.data),
                 message_id=message.message_id,
+                headers=dict(message.headers or {}),
                 error=error,
                 latency=latency,
             )

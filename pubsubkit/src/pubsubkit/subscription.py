@@ -160,6 +160,7 @@ class Subscription(Closing):
         """Hand a verdict to the broker.  Called by :class:`Message`, which guards against a second one."""
         delivery = message.delivery
         ledger = self._ledger
+        started = time.perf_counter() if self._hooks.settled is not None else 0.0
         failure: PubSubError | None = None
         ledger.under_way += 1
         try:
@@ -177,7 +178,7 @@ class Subscription(Closing):
             else:
                 ledger.remove(message)
         if self._hooks.settled is not None:
-            report_settled(self._hooks.settled, delivery, settlement.verdict, failure)
+            report_settled(self._hooks.settled, delivery, settlement.verdict, failure, started)
         if failure is not None:
             raise failure
 

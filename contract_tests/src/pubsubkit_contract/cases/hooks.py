@@ -45,10 +45,17 @@ class Recorder:
         return self._add
 
     @hookimpl
-    def pubsubkit_published(
-        self, stream: str, subject: str, size: int, message_id: str | None, error: BaseException | None, latency: float
+    def pubsubkit_published(  # noqa: PLR0913, PLR0917 - the arguments of the hook
+        self,
+        stream: str,
+        subject: str,
+        size: int,
+        message_id: str | None,
+        headers: Mapping[str, str],
+        error: BaseException | None,
+        latency: float,
     ) -> None:
-        place = {"stream": stream, "subject": subject}
+        place = {"stream": stream, "subject": subject, "headers": dict(headers)}
         self._note("published", **place, size=size, message_id=message_id, error=error, latency=latency)
 
     @hookimpl

@@ -81,7 +81,9 @@ class TracingCases(Cases):
 
     @case("hook.before_send", why="Trace contexts are added where nobody can forget them.", needs={Capability.HEADERS})
     async def test_hook_before_send(self, kit: Kit) -> None:
-        """Headers that a plugin returns arrive; it is asked once per message and sees what the publisher set."""
+        """Headers that a plugin returns arrive; it is asked once per message, sees what the publisher set, and is told
+        with the end of the publish what was sent.
+        """
         plugin = Recorder(add={"traceparent": "00-1-2-01", "empty": ""})
         subscription = await kit.subscription()
         publisher = await kit.publisher(await kit.connect(plugins=[plugin]), retry_attempts=2)
@@ -92,6 +94,7 @@ class TracingCases(Cases):
         assert dict(second.headers) == {"traceparent": "00-1-2-01", "empty": ""}
         seen = [(call["stream"], call["subject"], call["headers"]) for call in plugin.told("before_send")]
         assert seen == [(kit.stream, kit.subject("x"), {"mine": "1"}), (kit.stream, kit.subject("y"), {})]
+        assert [call["headers"] for call in plugin.told("published")] == [first.headers, second.headers]
 
     @case(
         "hook.before_send_protected",
