@@ -228,7 +228,7 @@ async def test_reload(server: NatsServer, folder: Path) -> None:
         (
             "service:worker",
             "from pubsubkit import Worker; worker = Worker(); worker.add(print, stream='s')",
-            "the worker has no broker: give it a URL, or set PUBSUBKIT_URL",
+            "environment variable PUBSUBKIT_URL (used as the URL) is not set",
         ),
     ],
 )

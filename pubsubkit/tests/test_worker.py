@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import logging
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +36,7 @@ from pubsubkit import (
     WorkerState,
     connect,
 )
+from pubsubkit.hookspecs import hookimpl
 from pubsubkit.worker import HandlerOptions, Policy
 from pubsubkit_memory import MemoryDriver
 from pubsubkit_memory.delivery import MemoryDelivery
@@ -294,6 +295,40 @@ async def test_the_traceback_is_there_for_who_debugs(backend: Backend, caplog: p
     assert "secret" not in found[logging.WARNING].getMessage()
     assert found[logging.WARNING].exc_info is None
     assert "secret 1" in str(found[logging.DEBUG].exc_info[1])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_plugins_are_around_the_handler(kind: str):
+    """The processing hook of plugins is around the handler, in its context, and sees what it raises."""
+    current: contextvars.ContextVar[str] = contextvars.ContextVar("current", default="")
+    told: list[object] = []
+
+    class Plugin:
+        @hookimpl
+        @contextmanager
+        def pubsubkit_processing(self, subject, num_delivered):
+            token = current.set(f"{subject} {num_delivered}")
+            try:
+                yield
+            except ValueError as error:
+                told.append(repr(error))
+                raise
+            finally:
+                current.reset(token)
+
+    def handle(text: str) -> None:
+        told.append(current.get())
+        if len(told) == 1:
+            raise ValueError("once")
+
+    async def handle_async(text: str) -> None:
+        handle(text)
+
+    async with connect("memory://", plugins=[Plugin()]) as backend:
+        await publish(backend, "1")
+        async with running(worker_of(backend, handle if kind == "sync" else handle_async, retry=Retry(backoff=()))):
+            await settled(backend)
+    assert told == ["s.x 1", "ValueError('once')", "s.x 2"]
 
 
 # Faults

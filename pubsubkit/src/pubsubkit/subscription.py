@@ -71,8 +71,9 @@ class Subscription(Closing):
     def __init__(self, connection: Connection, consumer: Group) -> None:
         super().__init__()
         self.options = consumer.options
+        self.hooks = connection.hooks
+        """The hooks of its backend, for who runs handlers."""
         self._connection = connection
-        self._hooks = connection.hooks
         self._consumer = consumer
         self._spec: ConsumerSpec | None = None
         self._inner: DriverSubscription | None = None
@@ -110,8 +111,8 @@ class Subscription(Closing):
                 break
         message = Message(delivery, self)
         self._ledger.add(message)
-        if self._hooks.received is not None:
-            report_received(self._hooks.received, delivery)
+        if self.hooks.received is not None:
+            report_received(self.hooks.received, delivery)
         return message
 
     async def drain(self, timeout: float = 30.0) -> None:
@@ -160,7 +161,7 @@ class Subscription(Closing):
         """Hand a verdict to the broker.  Called by :class:`Message`, which guards against a second one."""
         delivery = message.delivery
         ledger = self._ledger
-        started = time.perf_counter() if self._hooks.settled is not None else 0.0
+        started = time.perf_counter() if self.hooks.settled is not None else 0.0
         failure: PubSubError | None = None
         ledger.under_way += 1
         try:
@@ -177,8 +178,8 @@ class Subscription(Closing):
                 message.leased = time.monotonic()
             else:
                 ledger.remove(message)
-        if self._hooks.settled is not None:
-            report_settled(self._hooks.settled, delivery, settlement.verdict, failure, started)
+        if self.hooks.settled is not None:
+            report_settled(self.hooks.settled, delivery, settlement.verdict, failure, started)
         if failure is not None:
             raise failure
 

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from pubsubkit.errors import ClosedError, PubSubError, TransientError
+from pubsubkit.hooks import processing
 from pubsubkit.options import LONGEST_SECONDS
 from pubsubkit.retry import Backoff
 from pubsubkit.worker.lanes import Lanes
@@ -142,8 +143,8 @@ class Member:
     async def _attempt(self, message: Message) -> BaseException | None:
         """Let the handler handle it; return what it raised."""
         try:
-            value = self._handler.decode(message)
-            await self._call(message, value)
+            with processing(self._subscription.hooks, message.delivery):
+                await self._call(message, self._handler.decode(message))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():

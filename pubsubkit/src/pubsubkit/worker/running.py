@@ -16,6 +16,7 @@ from pubsubkit.worker.supervisor import AGAIN, Supervisor
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from pubsubkit.url import BackendURL
     from pubsubkit.worker.handler import Handler
 
 __all__ = ["Run"]
@@ -33,7 +34,7 @@ class Run:
     :param grace: seconds for which handlers may finish.
     """
 
-    def __init__(self, handlers: Sequence[Handler], source: Backend | str, grace: float) -> None:
+    def __init__(self, handlers: Sequence[Handler], source: Backend | BackendURL | str, grace: float) -> None:
         self.halt = Halt()
         self.tried = asyncio.Event()
         """Set when every handler has once joined its consumer or failed to."""
@@ -88,7 +89,7 @@ class Run:
             if backend is not None:
                 await backend.aclose()
 
-    async def _connect(self, url: str) -> Backend | None:
+    async def _connect(self, url: BackendURL | str) -> Backend | None:
         attempt = 0
         while not self.halt.asked:
             backend = connect(url)

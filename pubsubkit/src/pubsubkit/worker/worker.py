@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, final
@@ -13,6 +12,7 @@ from pubsubkit.backend import Backend
 from pubsubkit.errors import ConfigurationError
 from pubsubkit.options import check_wait
 from pubsubkit.signals import catching
+from pubsubkit.url import BackendURL
 from pubsubkit.worker.endpoint import serve_health
 from pubsubkit.worker.handler import Handler
 from pubsubkit.worker.policy import POLICY_FIELDS, HandlerOptions, Policy
@@ -64,13 +64,13 @@ class Worker:
 
     def __init__(
         self,
-        backend: Backend | str | None = None,
+        backend: Backend | BackendURL | str | None = None,
         *,
         grace: float = 30.0,
         health_port: int | None = None,
         health_host: str = "127.0.0.1",
     ) -> None:
-        if not isinstance(backend, Backend | str | None):
+        if not isinstance(backend, Backend | BackendURL | str | None):
             raise ConfigurationError(f"expected a Backend, a URL or None, not {type(backend).__name__}")
         check_wait("grace", grace)
         self.grace = grace
@@ -207,13 +207,10 @@ class Worker:
         task = self._task = asyncio.ensure_future(self._main(run))
         return run, task
 
-    def _source(self, url: str | None) -> Backend | str:
+    def _source(self, url: str | None) -> Backend | BackendURL | str:
         if isinstance(self._backend, Backend) and url is not None:
             raise ConfigurationError("the worker has a backend already: give run() no url, or Worker() no backend")
-        source = url or self._backend or os.environ.get("PUBSUBKIT_URL")
-        if not source:
-            raise ConfigurationError("the worker has no broker: give it a URL, or set PUBSUBKIT_URL")
-        return source
+        return url or self._backend or "${PUBSUBKIT_URL}"
 
     async def _main(self, run: Run) -> None:
         async with AsyncExitStack() as stack:
