@@ -262,6 +262,7 @@ async def test_no_message_dies_unseen_at_a_stop(backend: Backend):
     async with running(worker):
         await until(lambda: worker.health().handlers[0].held == 2)
         worker.stop()
+        await until(lambda: not worker.health().handlers[0].consuming)
         gate.let(2)
     assert sorted(gate.ended) == ["1", "2"]
     assert await left(backend) == (0, 0)
