@@ -536,6 +536,23 @@ async def test_stop_by_force(backend: Backend):
         assert await task == 0
 
 
+async def test_handlers_that_end_while_it_stops(backend: Backend):
+    """Whenever in the course of a stop the last handler ends, the stop goes through."""
+    turns = -1
+
+    async def handle(text: str) -> None:
+        worker.stop()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    worker = worker_of(backend, handle)
+    while (turns := turns + 1) < 12:
+        await publish(backend, "1")
+        async with asyncio.timeout(DEADLINE):
+            assert await worker.run() == 0
+        await settled(backend)
+
+
 async def test_a_thread_that_hangs_does_not_hold_the_stop(backend: Backend):
     """A sync handler that is cut off is left to its thread; its message comes again."""
     await publish(backend, "1")

@@ -33,9 +33,7 @@ class Halt:
 
     async def until_asked(self, work: Coroutine[Any, Any, None]) -> None:
         """Run *work*, which is cancelled when the request comes; raise what it raised."""
-        task = await self._race(work, self._asked, None)
-        if not task.cancelled():
-            task.result()
+        await _race(work, self._asked, None)
 
     async def wait(self, seconds: float) -> None:
         """Return after *seconds*, or on the request."""
@@ -43,19 +41,19 @@ class Halt:
 
     async def unless_forced(self, work: Coroutine[Any, Any, Any], seconds: float) -> None:
         """Run *work* for *seconds* at the most; on the request to stop at once it is cancelled."""
-        await self._race(work, self._forced, seconds)
+        await _race(work, self._forced, seconds)
 
-    async def _race(
-        self, work: Coroutine[Any, Any, Any], against: asyncio.Event, seconds: float | None
-    ) -> asyncio.Future[Any]:
-        task = asyncio.ensure_future(work)
-        watch = asyncio.ensure_future(against.wait())
-        try:
-            await asyncio.wait({task, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            watch.cancel()
-            while not task.done():
-                # Once is not enough: asyncio.wait_for of Python 3.11 can lose a cancellation.
-                task.cancel()
-                await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
-        return task
+
+async def _race(work: Coroutine[Any, Any, Any], against: asyncio.Event, seconds: float | None) -> None:
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(against.wait())
+    try:
+        await asyncio.wait({task, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watch.cancel()
+        while not task.done():
+            # Once is not enough: asyncio.wait_for of Python 3.11 can lose a cancellation.
+            task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+    if not task.cancelled():
+        task.result()

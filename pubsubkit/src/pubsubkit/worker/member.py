@@ -79,7 +79,7 @@ class Member:
         for message in self._lanes.take(self._may_come_again):
             await self._give_back(message)
         if self._tasks:
-            await halt.unless_forced(asyncio.wait(self._tasks), grace)
+            await halt.unless_forced(asyncio.wait([*self._tasks]), grace)
         await self._cut_off()
         await self._consumer.aclose()
         await draining
