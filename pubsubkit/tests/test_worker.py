@@ -7,6 +7,9 @@ import contextvars
 import dataclasses
 import functools
 import logging
+import os
+import signal
+import sys
 import threading
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -331,6 +334,30 @@ async def test_plugins_are_around_the_handler(kind: str):
     assert told == ["s.x 1", "ValueError('once')", "s.x 2"]
 
 
+class _UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise KeyError
+
+
+@pytest.mark.parametrize("error", [_UnprintableError(), Reject("a\ud800\n\0" + "b" * 5000), ValueError("\udcff\r\n")])
+@pytest.mark.parametrize("dead_letter", ["", "s-dead"])
+async def test_errors_whose_text_is_odd(
+    backend: Backend, error: Exception, dead_letter: str, caplog: pytest.LogCaptureFixture
+):
+    """Whatever the text of an error is, the message gets its verdict, and one line in the log."""
+    await publish(backend, "1")
+
+    def handle(text: str) -> None:
+        raise error
+
+    retry = Retry(max_deliver=1, backoff=1)  # type: ignore[arg-type] # one number does as well
+    async with running(worker_of(backend, handle, retry=retry, dead_letter=dead_letter)):
+        await settled(backend)
+    (line,) = (each.getMessage() for each in caplog.records if each.levelno == logging.WARNING)
+    assert "\n" not in line
+    assert line.endswith(f"it is moved to {dead_letter}" if dead_letter else "it is dropped")
+
+
 # Faults
 
 
@@ -632,6 +659,29 @@ async def test_run_in_a_thread_heeds_no_signals(backend: Backend):
     assert codes == [0]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+async def test_signals(backend: Backend):
+    """A signal stops gracefully and a second one by force, which the exit code tells; then signals are as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    await publish(backend, "1", "2")
+    signals = 1
+
+    async def handle(text: str) -> None:
+        for _ in range(signals):
+            os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: worker.state is WorkerState.STOPPED)
+        await asyncio.sleep(0 if signals == 1 else 60)
+
+    worker = worker_of(backend, handle)
+    async with asyncio.timeout(DEADLINE):
+        assert await worker.run() == 0
+        assert (await backend.consumer_info("s", "d")).num_pending == 1
+        signals = 2
+        assert await worker.run() == 128 + signal.SIGTERM
+    assert (await backend.consumer_info("s", "d")).num_ack_pending == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 # What it refuses
 
 
@@ -652,6 +702,9 @@ async def test_run_in_a_thread_heeds_no_signals(backend: Backend):
         ({"dead_letter": "s-dead", "durable": ""}, "dead_letter needs a consumer_name"),
         ({"subject": "a..b"}, "filter_subject"),
         ({"max_lease": 1}, "max_lease=1"),
+        ({"max_lease": 0}, "max_lease=0"),
+        ({"retry": Retry(max_deliver=0)}, "max_deliver=0"),
+        ({"retry": Retry(backoff=("1s",))}, "backoff="),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], words: str):

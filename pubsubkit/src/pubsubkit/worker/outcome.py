@@ -16,6 +16,8 @@ __all__ = ["Outcome"]
 
 logger = logging.getLogger("pubsubkit.worker")
 
+_REASON_CHARACTERS = 1000
+
 
 @final
 class Outcome:
@@ -27,13 +29,14 @@ class Outcome:
         self._error = error
         cause = error.__cause__ if isinstance(error, Reject) else None
         self._type = _type_name(cause or error)
+        self._text = _one_line(error)
         self._rejected = isinstance(error, (Reject, *policy.retry.non_retryable)) or (
             isinstance(error, DecodeError) and policy.on_malformed == "reject"
         )
 
     async def settle(self) -> None:
         """Tell the broker, or move the message; raises what the verdicts of :class:`Message` do."""
-        message, reason = self._message, str(self._error) or self._type
+        message, reason = self._message, self._text or self._type
         if self._rejected:
             await message.term(reason, error=self._type)
         elif isinstance(self._error, RetryAfter):
@@ -51,7 +54,7 @@ class Outcome:
         logger.warning(
             "handler %s: %s on %r of %s/%s, delivery %d%s: %s",
             handler,
-            f"{self._type}: {self._error}" if known else self._type,
+            f"{self._type}: {self._text}" if known else self._type,
             self._message.subject,
             meta.stream,
             meta.consumer,
@@ -82,3 +85,12 @@ class Outcome:
 def _type_name(error: BaseException) -> str:
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _one_line(error: BaseException) -> str:
+    """What an error says, as something that every broker takes for a reason."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the application's error cannot even be printed
+        return ""
+    return " ".join(text[:_REASON_CHARACTERS].split()).encode(errors="replace").decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -37,6 +37,8 @@ class Retry:
     non_retryable: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
+        delays: object = self.backoff
+        object.__setattr__(self, "backoff", tuple(delays) if isinstance(delays, Iterable) else (delays,))
         kinds: object = self.non_retryable
         if not (isinstance(kinds, tuple) and all(map(_is_error, kinds))):
             raise ConfigurationError(f"non_retryable={kinds!r}: expected a tuple of exception types")
@@ -141,7 +143,8 @@ class Policy:
     @property
     def max_deliver(self) -> int | None:
         """How often a message is delivered at the most; None for no limit."""
-        return self.retry.max_deliver or (_DELIVERIES if self.dead_letter else None)
+        given = self.retry.max_deliver
+        return _DELIVERIES if given is None and self.dead_letter else given
 
     def consumer_options(self, *, leases: bool) -> ConsumerOptions:
         """Return the options of the consumer.
@@ -155,7 +158,7 @@ class Policy:
             filter_subject=self.subject,
             channel_buf_size=1,
             ack_wait=self.ack_wait,
-            max_lease=self.max_lease or (self._longest_lease() if leases else None),
+            max_lease=self._longest_lease() if self.max_lease is None and leases else self.max_lease,
             max_deliver=self.max_deliver,
             dead_letter=self.dead_letter,
             backoff=self.retry.backoff,
