@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pubsubkit
 from pubsubkit import (
     Backend,
     Backoff,
@@ -777,6 +779,15 @@ async def test_workers_that_cannot_be(backend: Backend, monkeypatch: pytest.Monk
         await Worker().run()
     with pytest.raises(InvalidArgumentError):
         RetryAfter(-1)
+
+
+def test_importing_pubsubkit_does_not_import_the_worker():
+    """The worker is imported when it is asked for, so that others need not wait for it; its names are there."""
+    code = "import sys, pubsubkit; print('pubsubkit.worker' in sys.modules); from pubsubkit import *; print(Worker)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n<class 'pubsubkit.worker.worker.Worker'>\n"
+    with pytest.raises(AttributeError, match="has no attribute 'Wroker'"):
+        _ = pubsubkit.Wroker
 
 
 def test_the_options_are_the_fields_of_the_policy():

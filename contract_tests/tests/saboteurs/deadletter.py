@@ -24,7 +24,7 @@ async def moves_and_keeps(original, self, delivery, settlement):
     if not last or delivery.data != b"poison":
         await original(self, delivery, settlement)
         return
-    copy = self._copy(delivery, "max_deliver reached")
+    copy = self._copy(delivery, "max_deliver reached", "")
     await self._sender.send_one(copy._replace(message_id=None), 0.0)
     self._most += 1
 
@@ -37,22 +37,24 @@ async def tries_once_more(original, self, delivery, settlement):
 
 
 @breaks(DeadLetters, "_copy", "dlq.metadata")
-def loses_the_headers(original, self, delivery, reason):
+def loses_the_headers(original, self, delivery, reason, error):
     """A dead letter has none of the original's headers."""
-    copy = original(self, delivery, reason)
+    copy = original(self, delivery, reason, error)
     return copy._replace(headers={name: value for name, value in copy.headers.items() if name not in delivery.headers})
 
 
 @breaks(DeadLetters, "_origin", "dlq.metadata")
-def does_not_say_where_it_was(original, self, delivery, reason):
+def does_not_say_where_it_was(original, self, delivery, reason, error):
     """A dead letter does not name the sequence of the original."""
-    return {name: value for name, value in original(self, delivery, reason).items() if not name.endswith("Sequence")}
+    return {
+        name: value for name, value in original(self, delivery, reason, error).items() if not name.endswith("Sequence")
+    }
 
 
 @breaks(DeadLetters, "_origin", "dlq.term")
-def has_one_reason_for_all(original, self, delivery, reason):
+def has_one_reason_for_all(original, self, delivery, reason, error):
     """The handler's reason is not in the dead letter."""
-    return original(self, delivery, reason if reason == "max_deliver reached" else "terminated")
+    return original(self, delivery, reason if reason == "max_deliver reached" else "terminated", error)
 
 
 @breaks(DeadLetters, "takes", "dlq.timeout", "dlq.closed")
@@ -83,7 +85,7 @@ async def moves_whatever_is_tried_to_the_end(original, self, delivery, settlemen
     """A message that is acked at its last delivery is moved all the same."""
     await original(self, delivery, settlement)
     if settlement.verdict is Verdict.ACK and delivery.metadata.num_delivered == self._most == 2:
-        await self._sender.send_one(self._copy(delivery, "max_deliver reached"), 0.0)
+        await self._sender.send_one(self._copy(delivery, "max_deliver reached", ""), 0.0)
 
 
 @breaks(DeadLetters, "settle", "dlq.kept")

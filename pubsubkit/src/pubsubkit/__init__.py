@@ -11,6 +11,8 @@
                 await message.ack()
 """
 
+from typing import TYPE_CHECKING
+
 from pubsubkit.backend import Backend, Health, connect, open_backend
 from pubsubkit.consumer import Consumer
 from pubsubkit.driver import (
@@ -44,7 +46,9 @@ from pubsubkit.publisher import Publisher
 from pubsubkit.registry import register_backend
 from pubsubkit.retry import Backoff
 from pubsubkit.subscription import Subscription
-from pubsubkit.worker import Reject, Retry, RetryAfter, Worker, WorkerHealth, WorkerState
+
+if TYPE_CHECKING:
+    from pubsubkit.worker import Reject, Retry, RetryAfter, Worker, WorkerHealth, WorkerState
 
 __all__ = [
     "Backend",
@@ -89,3 +93,12 @@ __all__ = [
     "open_backend",
     "register_backend",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the worker when it is asked for: who only publishes need not wait for it."""
+    if name in {"Reject", "Retry", "RetryAfter", "Worker", "WorkerHealth", "WorkerState"}:
+        from pubsubkit import worker
+
+        return getattr(worker, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
