@@ -90,9 +90,7 @@ class Lab:
 
     def advance(self, seconds: float) -> None:
         """Move the broker's clock; what falls due is called in the loop's next turn."""
-        timers = self.driver.native.timers
-        timers._offset += seconds
-        timers.start(asyncio.get_running_loop())
+        self.driver.native.advance(seconds)
 
     async def counts(self, name: str = "d") -> tuple[int, int]:
         info = await self.driver.consumer_info("s", name)

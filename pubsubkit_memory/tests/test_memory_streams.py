@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -145,18 +145,37 @@ async def test_discard_new(lab: Any, limit: dict[str, int]) -> None:
 
 async def test_max_age(lab: Any) -> None:
     """Messages go by themselves after max_age, also from what a consumer has before it, and make room."""
-    await lab.stream(max_age=0.05, discard="new", max_messages=1)
+    await lab.stream(max_age=60, discard="new", max_messages=1)
     member = await lab.member()
     await lab.publish(b"1")
-    async with asyncio.timeout(CAP):
-        while (await info_of(lab)).messages:
-            await asyncio.sleep(0.005)
+    lab.advance(59)
+    assert (await info_of(lab)).messages == 1
+    lab.advance(2)
     assert await lab.counts() == (0, 0)
     await lab.nothing(member)
     await lab.publish(b"2")
     assert await lab.read(member, 1) == [b"2"]
     info = await info_of(lab)
     assert (info.first_sequence, info.last_sequence) == (2, 2)
+
+
+async def test_timestamps_follow_the_clock(lab: Any) -> None:
+    """A message that is stored after the clock was put forward says so, and max_age counts from then on."""
+    await lab.stream(max_age=3600)
+    lab.advance(3000)
+    before = datetime.now(UTC)
+    await lab.publish(b"1")
+    ahead = (await lab.take(await lab.member())).metadata.timestamp - before
+    assert timedelta(seconds=2999) < ahead < timedelta(seconds=3000 + CAP)
+    lab.advance(3000)
+    assert (await info_of(lab)).messages == 1
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "1", 1e10])
+async def test_the_clock_goes_forward_only(lab: Any, seconds: object) -> None:
+    """The clock cannot be put back."""
+    with pytest.raises(InvalidArgumentError, match="seconds"):
+        lab.advance(seconds)
 
 
 async def test_duplicates(lab: Any) -> None:

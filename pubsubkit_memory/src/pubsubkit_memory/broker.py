@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pubsubkit.errors import ConfigurationError, ConflictError, NotFoundError
+from pubsubkit.options import check_wait
 from pubsubkit.subjects import overlap
 from pubsubkit_memory.index import SubjectIndex
 from pubsubkit_memory.stream import Stream, check_same, effective
@@ -80,6 +81,17 @@ class Broker:
             if not self._users:
                 self.timers.stop()
                 self._loop = None
+
+    def advance(self, seconds: float) -> None:
+        """Put this broker's clock forward: of a test that does not want to wait.
+
+        Redelivery after ``ack_wait`` and delays, ``max_age``, duplicate windows and timestamps go by it.  What falls
+        due is delivered from the event loop's next turn on.
+
+        :raises InvalidArgumentError: *seconds* is no number from 0 to 1e9.
+        """
+        check_wait("seconds", seconds)
+        self.timers.advance(seconds)
 
     def clear(self) -> None:
         """Delete all streams."""

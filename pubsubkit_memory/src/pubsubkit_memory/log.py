@@ -12,10 +12,11 @@ from pubsubkit.errors import InvalidArgumentError, StreamFullError
 from pubsubkit.subjects import matches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from pubsubkit.driver import OutgoingMessage
     from pubsubkit.options import DeliverFrom, StreamOptions
+    from pubsubkit_memory.timers import Timers
 
 __all__ = ["DEFAULT_WINDOW", "Log", "StoredMessage"]
 
@@ -33,14 +34,14 @@ class StoredMessage:
 
     __slots__ = ("_stored_ns", "data", "headers", "message_id", "sequence", "size", "subject")
 
-    def __init__(self, message: OutgoingMessage, sequence: int, size: int) -> None:
+    def __init__(self, message: OutgoingMessage, sequence: int, size: int, moved_ns: int) -> None:
         self.subject, self.data, headers, self.message_id = message
         self.headers: Mapping[str, str] | None = dict(headers) if headers else None
         """A copy of the broker's own."""
         self.sequence = sequence
         self.size = size
         """Bytes that count toward ``max_bytes``."""
-        self._stored_ns = time.time_ns()
+        self._stored_ns = time.time_ns() + moved_ns
 
     @property
     def timestamp(self) -> datetime:
@@ -53,11 +54,10 @@ class Log:
 
     The size of a message is that of its data, plus its headers and message id as NATS encodes them: this is what
     ``max_message_size`` limits.  ``max_bytes`` counts the bytes of the subject as well.  ``max_age`` goes by the wall
-    clock, like the messages' timestamps, and the de-duplication window by *clock*.
+    clock, like the messages' timestamps, and the de-duplication window by *timers*, which may put both forward.
     """
 
     __slots__ = (
-        "_clock",
         "_ids",
         "_max_age",
         "_max_bytes",
@@ -66,6 +66,7 @@ class Log:
         "_name",
         "_recent",
         "_refuse",
+        "_timers",
         "_window",
         "ages",
         "bytes",
@@ -74,13 +75,13 @@ class Log:
         "stored",
     )
 
-    def __init__(self, options: StreamOptions, clock: Callable[[], float]) -> None:
+    def __init__(self, options: StreamOptions, timers: Timers) -> None:
         self.stored: dict[int, StoredMessage] = {}
         self.first = 1
         """The oldest message's number, one above :attr:`last` when there is none."""
         self.last = 0
         self.bytes = 0
-        self._clock = clock
+        self._timers = timers
         self._ids: dict[str, int] = {}
         self._recent: deque[tuple[float, str]] = deque()
         self.configure(options)
@@ -102,7 +103,7 @@ class Log:
 
     def find_duplicate(self, message_id: str) -> int | None:
         """The number under which a message with this id was stored within the window."""
-        forgotten = self._clock() - self._window
+        forgotten = self._timers.now() - self._window
         while self._recent and self._recent[0][0] <= forgotten:
             del self._ids[self._recent.popleft()[1]]
         return self._ids.get(message_id)
@@ -119,11 +120,11 @@ class Log:
         if self._refuse and (len(self.stored) >= self._max_messages or self.bytes + size > self._max_bytes):
             raise StreamFullError(f"stream {self._name!r} is full ({len(self.stored)} messages, {self.bytes} bytes)")
         self.last = sequence = self.last + 1
-        self.stored[sequence] = StoredMessage(message, sequence, size)
+        self.stored[sequence] = StoredMessage(message, sequence, size, self._timers.moved_ns)
         self.bytes += size
         if message.message_id is not None:
             self._ids[message.message_id] = sequence
-            self._recent.append((self._clock(), message.message_id))
+            self._recent.append((self._timers.now(), message.message_id))
         if len(self.stored) > self._max_messages or self.bytes > self._max_bytes:
             self._trim()
         return sequence
@@ -131,7 +132,7 @@ class Log:
     def expire(self) -> None:
         """Drop what is older than ``max_age``; whoever looks at the messages calls it first."""
         if self._max_age is not None:
-            oldest = datetime.now(UTC) - self._max_age
+            oldest = datetime.now(UTC) + timedelta(microseconds=self._timers.moved_ns // 1000) - self._max_age
             while self.stored and self.stored[self.first].timestamp <= oldest:
                 self._drop_first()
 

@@ -48,7 +48,7 @@ class Stream:
         """By name."""
         self._name = options.name
         self._timers = timers
-        self._log = Log(options, timers.now)
+        self._log = Log(options, timers)
         self._index: SubjectIndex[Consumer] = SubjectIndex()
 
     def publish(self, message: OutgoingMessage) -> PublishReceipt:

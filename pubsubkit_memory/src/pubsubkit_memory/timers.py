@@ -32,7 +32,7 @@ class Timers:
     Times are seconds of a clock that is the running loop's, moved so that it does not jump when the loop is another.
     """
 
-    __slots__ = ("_armed_for", "_clock", "_count", "_dead", "_handle", "_heap", "_loop", "_offset")
+    __slots__ = ("_armed_for", "_clock", "_count", "_dead", "_handle", "_heap", "_loop", "_offset", "moved_ns")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
@@ -43,6 +43,8 @@ class Timers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._handle: asyncio.TimerHandle | None = None
         self._armed_for = 0.0
+        self.moved_ns = 0
+        """Nanoseconds by which :meth:`advance` has put the clock forward, the wall clock with it."""
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -55,6 +57,15 @@ class Timers:
     def now(self) -> float:
         """The present, in seconds."""
         return self._clock() + self._offset
+
+    def advance(self, seconds: float) -> None:
+        """Put the clock forward; what falls due by that is called in the running loop's next turn."""
+        self._offset += seconds
+        self.moved_ns += round(seconds * 1e9)
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._arm()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run on *loop* from now on."""
