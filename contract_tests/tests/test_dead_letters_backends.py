@@ -235,7 +235,7 @@ async def test_a_repeat_after_a_crash_is_stored_once(backend: Backend, monkeypat
         raise TransientError("not sent")
 
     with monkeypatch.context() as patched, pytest.raises(TransientError, match="not sent"):
-        patched.setattr(dead_letters.Run, "note", lose)
+        patched.setattr("pubsubkit.dead_letters.run.Notes.add", lose)
         await replay(backend)
     assert await stored(backend) == 3
     assert await open_ones(backend) == [1, 2, 3]

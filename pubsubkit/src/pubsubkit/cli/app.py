@@ -12,6 +12,7 @@ from pubsubkit.cli.backends import backends
 from pubsubkit.cli.common import Settings, url_option, verbose_option
 from pubsubkit.cli.contract import contract
 from pubsubkit.cli.demo import demo
+from pubsubkit.cli.dlq import dlq
 from pubsubkit.cli.failure import BROKER_FAILED, DONE, WRONG_INPUT, CommandError, exit_code, one_line
 from pubsubkit.cli.logs import set_up_logging
 from pubsubkit.cli.publish import pub
@@ -28,10 +29,10 @@ _INTERRUPTED = 130
 _EXIT_CODES = """\b
 Exit codes:
   0    done; also: sub or run was ended by Ctrl-C or SIGTERM, or sub's output is no longer read
-  1    the broker failed or refused something, or a message could not be stored
+  1    the broker failed or refused something, a message could not be stored or replayed
   2    wrong usage, URL, option, set-up or input: the line on stderr says what to change
-  130  Ctrl-C (SIGINT) came before pub or demo was through, or a second time before run was
-  143  SIGTERM came before pub or demo was through, or a second time before run was
+  130  Ctrl-C (SIGINT) came before pub, dlq or demo was through, or a second time before run was
+  143  SIGTERM came before pub, dlq or demo was through, or a second time before run was
 """
 
 
@@ -96,6 +97,7 @@ def application(context: click.Context) -> int:
       pubsubkit sub 'orders.>' --durable billing       print and acknowledge messages
       pubsubkit pub --jsonl events.jsonl --storage file
       pubsubkit run service:worker                     handle messages by the functions of a Worker
+      pubsubkit dlq list orders-dead                   what could not be handled
       pubsubkit contract                               prove that the broker keeps the promises
     """  # noqa: D301 - \b is a mark for click
     context.ensure_object(Settings)
@@ -104,5 +106,5 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for command in (pub, sub, run, backends, contract, demo):
+for command in (pub, sub, run, dlq, backends, contract, demo):
     application.add_command(command)

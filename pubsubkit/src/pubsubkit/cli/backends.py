@@ -11,6 +11,7 @@ import click
 
 from pubsubkit.cli.common import verbose_option
 from pubsubkit.cli.failure import DONE, one_line
+from pubsubkit.cli.table import table
 from pubsubkit.driver import Capability
 from pubsubkit.errors import ConfigurationError
 from pubsubkit.params import describe
@@ -90,7 +91,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         (row["scheme"], row["distribution"] or "(this process)", row["version"] or "-", _state(row)) for row in rows
     ]
-    return _table(("SCHEME", "DISTRIBUTION", "VERSION", "MODIFIERS"), lines)
+    return table(("SCHEME", "DISTRIBUTION", "VERSION", "MODIFIERS"), lines)
 
 
 def _state(row: dict[str, Any]) -> str:
@@ -103,9 +104,9 @@ def _details(scheme: str, factory: DriverFactory, parameters: Sequence[Parameter
     about = " ".join((inspect.getdoc(factory.OPTIONS) or "").replace("``", "").split())
     forms = ", ".join(f"{scheme}+{each}://" for each in row["modifiers"])
     lines = [(each.name, _kind(each), _default(each), each.doc) for each in parameters]
-    table = _table(("PARAMETER", "TYPE", "DEFAULT", "MEANING"), lines) if lines else "It has no parameters."
+    listing = table(("PARAMETER", "TYPE", "DEFAULT", "MEANING"), lines) if lines else "It has no parameters."
     example = f"Example: {_example(scheme, factory)}"
-    return "\n\n".join(filter(None, (title, about, f"Also: {forms}" if forms else "", example, table)))
+    return "\n\n".join(filter(None, (title, about, f"Also: {forms}" if forms else "", example, listing)))
 
 
 def _example(scheme: str, factory: DriverFactory) -> str:
@@ -152,15 +153,6 @@ def _default(parameter: Parameter) -> str:
         power, unit = next((each for each in _UNITS if value and value % each[0] == 0), (1, ""))
         return f"{value // power}{unit}"
     return str(value)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align the columns; the last one is as long as it is."""
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads) - 1)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in (heads, *rows)
-    )
 
 
 def _to_json(value: object) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pubsubkit.message import Message
 
-__all__ = ["check_message", "format_message", "parse_message"]
+__all__ = ["check_message", "format_line", "format_message", "parse_message"]
 
 _PAYLOAD = ("data", "text", "base64")
 _SENT = ("subject", *_PAYLOAD, "headers", "message_id")
@@ -60,10 +60,7 @@ def check_message(message: OutgoingMessage, limit: int) -> OutgoingMessage:
 
 
 def format_message(message: Message) -> bytes:
-    """Return a received message as one line.
-
-    The payload is ``data`` when it is JSON, else ``text`` when it is UTF-8, else ``base64``.
-    """
+    """Return a received message as one line; its payload is as in :func:`format_line`."""
     meta = message.metadata
     row = {
         "subject": message.subject,
@@ -72,14 +69,24 @@ def format_message(message: Message) -> bytes:
         "timestamp": meta.timestamp.isoformat(),
         "headers": dict(message.headers),
     }
+    return format_line(row, message.data)
+
+
+def format_line(row: Mapping[str, Any], payload: bytes | None = None) -> bytes:
+    """Return *row* as a line of JSON.
+
+    A payload goes into ``data`` when it is JSON, else into ``text`` when it is UTF-8, else into ``base64``.
+    """
+    if payload is None:
+        return _dump(row) + b"\n"
     try:
-        return _dump({**row, "data": _load(message.data)}) + b"\n"
+        return _dump({**row, "data": _load(payload)}) + b"\n"
     except ValueError:
         pass
     try:
-        return _dump({**row, "text": message.data.decode()}) + b"\n"
+        return _dump({**row, "text": payload.decode()}) + b"\n"
     except UnicodeDecodeError:
-        return _dump({**row, "base64": base64.b64encode(message.data).decode()}) + b"\n"
+        return _dump({**row, "base64": base64.b64encode(payload).decode()}) + b"\n"
 
 
 def _payload(fields: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""How far a publish is: a line on a terminal that is drawn anew a few times a second."""
+"""How far long work is: a line on a terminal that is drawn anew a few times a second."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from pubsubkit.cli.stopping import Stop
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "shown"]
 
 _SECONDS = 0.2
 _CLEAR = "\r\x1b[K"
@@ -51,25 +51,30 @@ class Tally:
         else:
             self._stop.ask()
 
-    @asynccontextmanager
-    async def shown(self) -> AsyncGenerator[None]:
-        """Show the progress on stderr meanwhile, if that is a terminal."""
-        if sys.stderr is None or not sys.stderr.isatty():  # pyright: ignore[reportUnnecessaryComparison] - None if closed
-            yield
-            return
-        drawing = asyncio.create_task(self._draw())
-        try:
-            yield
-        finally:
-            drawing.cancel()
-            click.echo(_CLEAR, err=True, nl=False)
-
-    async def _draw(self) -> None:
-        while True:
-            await asyncio.sleep(_SECONDS)
-            seconds = time.perf_counter() - self._started
-            line = f"{_CLEAR}{self.stored} published, {self._rate():.0f}/s, {seconds:.1f} s"
-            click.echo(line, err=True, nl=False)
+    def line(self) -> str:
+        """Return how far it is."""
+        seconds = time.perf_counter() - self._started
+        return f"{self.stored} published, {self._rate():.0f}/s, {seconds:.1f} s"
 
     def _rate(self) -> float:
         return self.stored / max(time.perf_counter() - self._started, 1e-9)
+
+
+@asynccontextmanager
+async def shown(line: Callable[[], str]) -> AsyncGenerator[None]:
+    """Show *line* on stderr meanwhile, if that is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():  # pyright: ignore[reportUnnecessaryComparison] - None if closed
+        yield
+        return
+    drawing = asyncio.create_task(_draw(line))
+    try:
+        yield
+    finally:
+        drawing.cancel()
+        click.echo(_CLEAR, err=True, nl=False)
+
+
+async def _draw(line: Callable[[], str]) -> None:
+    while True:
+        await asyncio.sleep(_SECONDS)
+        click.echo(f"{_CLEAR}{line()}", err=True, nl=False)

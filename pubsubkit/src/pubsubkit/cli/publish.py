@@ -14,7 +14,7 @@ from pubsubkit.cli import stopping
 from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import DONE, CommandError, exit_code
 from pubsubkit.cli.pipes import standard_stream
-from pubsubkit.cli.progress import Tally
+from pubsubkit.cli.progress import Tally, shown
 from pubsubkit.cli.session import STORAGE, choose_stream, first_token, opened
 from pubsubkit.cli.sources import Argument, JsonLines, StandardInput
 from pubsubkit.cli.stopping import Stopped
@@ -169,7 +169,7 @@ class _Run:
             )
             self._tally.start()
             try:
-                async with backend.publisher(options) as publisher, self._tally.shown():
+                async with backend.publisher(options) as publisher, shown(self._tally.line):
                     receipts = await publisher.publish_many(_chain(first, messages))
                 self._tally.duplicates = sum(receipt.duplicate for receipt in receipts)
             except PublishBatchError as error:

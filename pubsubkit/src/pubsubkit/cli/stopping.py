@@ -68,10 +68,10 @@ class Stop:
         raise TimeoutError
 
 
-def run(command: Callable[[Stop], Coroutine[Any, Any, int]]) -> int:
-    """Run a command in an event loop of its own and return its exit code."""
+def run(command: Callable[[Stop], Coroutine[Any, Any, _T]]) -> _T:
+    """Run a command in an event loop of its own and return its exit code, or what else it returns."""
 
-    async def guarded() -> int:
+    async def guarded() -> _T:
         with catching_signals() as stop:
             return await command(stop)
 

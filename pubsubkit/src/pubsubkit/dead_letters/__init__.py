@@ -28,7 +28,7 @@ from pubsubkit.dead_letters.letter import DeadLetter, Selection, to_letter
 from pubsubkit.dead_letters.notes import Notes
 from pubsubkit.dead_letters.reading import read_stored
 from pubsubkit.dead_letters.run import Replay, Run, open_letters
-from pubsubkit.errors import ClosedError, NotFoundError, TransientError
+from pubsubkit.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -79,14 +79,10 @@ async def replay(backend: Backend, stream: str, selection: Selection = _ALL) -> 
     :raises ConflictError: the notes would be less durable than the dead letters.
     :raises PubSubError: as reading a subscription does.
     """
-    async with Run(backend, stream) as run, aclosing(run.batches(selection)) as batches:
+    async with Run(backend, stream) as run, aclosing(run.replay(selection)) as batches:
         async for batch in batches:
-            outcomes = await run.replay(batch)
-            for outcome in outcomes:
+            for outcome in batch:
                 yield outcome
-            for outcome in outcomes:
-                if isinstance(outcome.error, TransientError | ClosedError):
-                    raise outcome.error
 
 
 async def purge(backend: Backend, stream: str, selection: Selection = _ALL) -> AsyncGenerator[DeadLetter]:
@@ -98,8 +94,7 @@ async def purge(backend: Backend, stream: str, selection: Selection = _ALL) -> A
     :raises ConflictError: the notes would be less durable than the dead letters.
     :raises PubSubError: as publishing and reading do.
     """
-    async with Run(backend, stream) as run, aclosing(run.batches(selection)) as batches:
+    async with Run(backend, stream) as run, aclosing(run.purge(selection)) as batches:
         async for batch in batches:
-            await run.note(batch, "purged")
             for letter in batch:
                 yield letter

@@ -10,7 +10,7 @@ from pubsubkit.dead_letters.letter import to_letter
 from pubsubkit.dead_letters.notes import RETRIES, Notes
 from pubsubkit.dead_letters.reading import read_stored
 from pubsubkit.driver import Capability
-from pubsubkit.errors import NotFoundError, PubSubError
+from pubsubkit.errors import ClosedError, NotFoundError, PubSubError, TransientError
 from pubsubkit.options import PublisherOptions
 from pubsubkit.payload import message_size
 
@@ -55,7 +55,11 @@ async def open_letters(backend: Backend, stream: str, notes: Notes, selection: S
 
 
 class Run:
-    """One run that settles dead letters."""
+    """One run that settles dead letters, inside ``async with``.
+
+    Entering makes the stream of notes; it raises NotFoundError when there is no stream of dead letters, and
+    ConflictError when the notes would be less durable.
+    """
 
     def __init__(self, backend: Backend, stream: str) -> None:
         self._notes = Notes(backend, stream)
@@ -73,7 +77,29 @@ class Run:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def batches(self, selection: Selection) -> AsyncGenerator[Sequence[DeadLetter]]:
+    async def replay(self, selection: Selection) -> AsyncGenerator[Sequence[Replay]]:
+        """Publish again what is selected, and give out the outcomes batch by batch.
+
+        :raises TransientError: the broker did not confirm in time; what that batch came to was given out before.
+        """
+        async with aclosing(self._batches(selection)) as batches:
+            async for letters in batches:
+                begun = [await self._begin(letter) for letter in letters]
+                outcomes = [await _end(*pair) for pair in zip(letters, begun, strict=True)]
+                await self._note([outcome.letter for outcome in outcomes if outcome.error is None], "replayed")
+                yield outcomes
+                for outcome in outcomes:
+                    if isinstance(outcome.error, TransientError | ClosedError):
+                        raise outcome.error
+
+    async def purge(self, selection: Selection) -> AsyncGenerator[Sequence[DeadLetter]]:
+        """Put away what is selected, and give it out batch by batch."""
+        async with aclosing(self._batches(selection)) as batches:
+            async for letters in batches:
+                await self._note(letters, "purged")
+                yield letters
+
+    async def _batches(self, selection: Selection) -> AsyncGenerator[Sequence[DeadLetter]]:
         """Give out what is selected in batches, without what others have settled up to then."""
         letters = open_letters(self._backend, self._stream, self._notes, selection)
         async with aclosing(letters), aclosing(_in_batches(letters)) as batches:
@@ -83,15 +109,7 @@ class Run:
                 if left:
                     yield left
 
-    async def replay(self, letters: Sequence[DeadLetter]) -> Sequence[Replay]:
-        """Publish *letters* again and note those that are stored."""
-        begun = [await self._begin(letter) for letter in letters]
-        outcomes = [await _end(*pair) for pair in zip(letters, begun, strict=True)]
-        await self.note([outcome.letter for outcome in outcomes if outcome.error is None], "replayed")
-        return outcomes
-
-    async def note(self, letters: Sequence[DeadLetter], verdict: Settled) -> None:
-        """Note what became of *letters*: they are open no more."""
+    async def _note(self, letters: Sequence[DeadLetter], verdict: Settled) -> None:
         await self._notes.add(self._writer, letters, verdict)
 
     async def _begin(self, letter: DeadLetter) -> asyncio.Future[PublishReceipt] | PubSubError:
