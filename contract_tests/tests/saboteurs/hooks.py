@@ -121,11 +121,11 @@ def tells_no_headers(original, hook, delivery):
 
 
 @breaks(subscription, "report_settled", "hook.received_settled")
-def tells_of_settling_twice(original, hook, delivery, verdict, error, started):
+def tells_of_settling_twice(original, hook, delivery, settlement, error, started):
     """An ack is told twice."""
-    if verdict is Verdict.ACK and delivery.metadata.num_delivered == 1 and len(delivery.data) == 4:
-        original(hook, delivery, verdict, error, started)
-    original(hook, delivery, verdict, error, started)
+    if settlement.verdict is Verdict.ACK and delivery.metadata.num_delivered == 1 and len(delivery.data) == 4:
+        original(hook, delivery, settlement, error, started)
+    original(hook, delivery, settlement, error, started)
 
 
 @breaks(subscription, "report_received", "hook.middleware_order")
@@ -136,16 +136,17 @@ def redeliveries_pass_by(original, hook, delivery):
 
 
 @breaks(subscription, "report_settled", "hook.verdicts")
-def tells_final_verdicts_only(original, hook, delivery, verdict, error, started):
+def tells_final_verdicts_only(original, hook, delivery, settlement, error, started):
     """Extending a lease is not told."""
-    if verdict is not Verdict.IN_PROGRESS:
-        original(hook, delivery, verdict, error, started)
+    if settlement.verdict is not Verdict.IN_PROGRESS:
+        original(hook, delivery, settlement, error, started)
 
 
 @breaks(subscription, "report_settled", "hook.verdicts")
-def takes_term_for_ack(original, hook, delivery, verdict, error, started):
+def takes_term_for_ack(original, hook, delivery, settlement, error, started):
     """A terminated message is told as acked."""
-    original(hook, delivery, Verdict.ACK if verdict is Verdict.TERM else verdict, error, started)
+    told = settlement._replace(verdict=Verdict.ACK) if settlement.verdict is Verdict.TERM else settlement
+    original(hook, delivery, told, error, started)
 
 
 @breaks(Publisher, "_headers", "hook.before_send", "hook.before_send_protected")

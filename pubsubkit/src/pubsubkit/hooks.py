@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
-    from pubsubkit.driver import Delivery, Verdict
+    from pubsubkit.driver import Delivery, Settlement
 
 __all__ = ["Hooks", "load_hooks", "processing", "report_received", "report_settled"]
 
@@ -89,7 +89,7 @@ def report_received(hook: Callable[..., None], delivery: Delivery) -> None:
 
 
 def report_settled(
-    hook: Callable[..., None], delivery: Delivery, verdict: Verdict, error: Exception | None, started: float
+    hook: Callable[..., None], delivery: Delivery, settlement: Settlement, error: Exception | None, started: float
 ) -> None:
     """Tell a verdict of the application, and the error when it did not reach the broker.
 
@@ -100,9 +100,12 @@ def report_settled(
         stream=meta.stream,
         subject=delivery.subject,
         consumer=meta.consumer,
-        verdict=verdict,
+        verdict=settlement.verdict,
         num_delivered=meta.num_delivered,
         headers=dict(delivery.headers),
+        delay=settlement.delay,
+        reason=settlement.reason,
+        error_type=settlement.error,
         error=error,
         latency=time.perf_counter() - started,
     )

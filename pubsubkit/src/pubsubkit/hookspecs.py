@@ -100,13 +100,17 @@ def pubsubkit_settled(
     verdict: Verdict,
     num_delivered: int,
     headers: Mapping[str, str],
+    delay: float,
+    reason: str,
+    error_type: str,
     error: Exception | None,
     latency: float,
     address: str,
 ) -> None:
     """The application gave its verdict; *error* when it did not reach the broker.
 
-    *latency* is the seconds that handing it over took, *headers* are those of the message.
+    *latency* is the seconds that handing it over took, *headers* are those of the message.  *delay* is that of a nak in
+    seconds.  *reason* and *error_type*, those of a nak or term, are what a dead letter tells; empty when none was given.
     """
 
 

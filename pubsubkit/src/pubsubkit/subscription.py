@@ -179,7 +179,7 @@ class Subscription(Closing):
             else:
                 ledger.remove(message)
         if self.hooks.settled is not None:
-            report_settled(self.hooks.settled, delivery, settlement.verdict, failure, started)
+            report_settled(self.hooks.settled, delivery, settlement, failure, started)
         if failure is not None:
             raise failure
 

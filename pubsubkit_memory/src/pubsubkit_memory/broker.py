@@ -15,6 +15,8 @@ from pubsubkit_memory.stream import Stream, check_same, effective
 from pubsubkit_memory.timers import Timers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pubsubkit.driver import OutgoingMessage
     from pubsubkit.options import StreamOptions
     from pubsubkit.receipt import PublishReceipt
@@ -109,6 +111,16 @@ class Broker:
         if not found:
             raise NotFoundError(f"no stream on {self.address} holds subject {message.subject!r}")
         return found[0].publish(message)
+
+    def holder(self, subject: str) -> str:
+        """The name of the stream that holds *subject*; empty when there is none."""
+        found = self._routes.find(subject)
+        return found[0].options.name if found else ""
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """The names of all streams."""
+        return tuple(self._streams)
 
     def find_stream(self, name: str) -> Stream | None:
         """The stream, or None."""

@@ -20,6 +20,8 @@ from pubsubkit_memory.delivery import MemoryDelivery
 from pubsubkit_memory.waiters import Waiters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pubsubkit.driver import ConsumerSpec
     from pubsubkit_memory.log import Log, StoredMessage
     from pubsubkit_memory.timers import Timer, Timers
@@ -74,6 +76,14 @@ class Consumer:
         self._log.expire()
         self._forget_dropped()
         return ConsumerInfo(spec=self.spec, num_pending=len(self._pending), num_ack_pending=self._in_flight())
+
+    def leased(self) -> Sequence[MemoryDelivery]:
+        """What members hold without a verdict, the oldest lease first."""
+        return tuple(self._leases.values())
+
+    def delayed(self) -> Sequence[float]:
+        """The deadlines, by the broker's clock, at which messages end a delay and come again."""
+        return [timer.when for timer in self._delayed.values()]
 
     def update(self, spec: ConsumerSpec) -> None:
         """Take another spec; a new filter applies to all that follows the last message that was delivered."""

@@ -19,9 +19,10 @@ _TOLERATED = 64
 class Timer:
     """One deadline."""
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "when")
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when = when
         self.call: Callable[[], None] | None = call
         """What to do; None once it was done or cancelled."""
 
@@ -83,7 +84,7 @@ class Timers:
 
     def at(self, when: float, call: Callable[[], None]) -> Timer:
         """Have *call* called at *when*."""
-        timer = Timer(call)
+        timer = Timer(when, call)
         self._count += 1  # of two equal deadlines the earlier one comes first
         heappush(self._heap, (when, self._count, timer))
         self._arm()

@@ -107,6 +107,16 @@ class Worker:
         """
         self._add(Handler(function, _policy(options)))
 
+    def on(self, backend: Backend | str | None) -> Worker:
+        """Return another worker with the same handlers and settings: for a test, or a second broker.
+
+        :param backend: as for the constructor.
+        :raises ConfigurationError: it is none of that.
+        """
+        other = Worker(backend, grace=self.grace, health_port=self.health_port, health_host=self.health_host)
+        other._handlers += self._handlers
+        return other
+
     async def run(self, *, url: str | None = None) -> int:
         """Run until stopped by :meth:`stop`, SIGINT or SIGTERM; return the exit code for the process.
 
