@@ -110,7 +110,7 @@ def pubsubkit_settled(
     """The application gave its verdict; *error* when it did not reach the broker.
 
     *latency* is the seconds that handing it over took, *headers* are those of the message.  *delay* is that of a nak in
-    seconds.  *reason* and *error_type*, those of a nak or term, are what a dead letter tells; empty when none was given.
+    seconds.  *reason* and *error_type*, those of a nak or term, are what a dead letter tells; empty when not given.
     """
 
 
