@@ -184,7 +184,8 @@ class _Settling:
         self._output = Output(standard_stream("stdout")) if as_json else None
         self._done = 0
         self._duplicates = 0
-        self._failed: list[Replay] = []
+        self._failed = 0
+        self._first_failure: Replay | None = None
         self._seen: set[int] = set()
 
     def go(self, url: str) -> int:
@@ -208,7 +209,9 @@ class _Settling:
     async def _replay(self, stop: Stop, backend: Backend) -> None:
         async with Run(backend, self._stream) as run, aclosing(run.replay(self._selection)) as batches:
             async for batch in batches:
-                self._failed += [outcome for outcome in batch if outcome.error]
+                failed = [outcome for outcome in batch if outcome.error]
+                self._failed += len(failed)
+                self._first_failure = self._first_failure or next(iter(failed), None)
                 self._done += sum(outcome.error is None for outcome in batch)
                 self._duplicates += sum(bool(outcome.receipt and outcome.receipt.duplicate) for outcome in batch)
                 self._seen.update(outcome.letter.sequence for outcome in batch)
@@ -234,10 +237,9 @@ class _Settling:
         return f"{self._verb} {_count(self._done)} of stream {self._stream}{again}{ending}"
 
     def _check(self) -> None:
-        if self._failed:
-            first = self._failed[0]
+        if first := self._first_failure:
             raise CommandError(
-                f"{_count(len(self._failed))} could not be replayed and stay open; "
+                f"{_count(self._failed)} could not be replayed and stay open; "
                 f"the first is {first.letter.sequence}: {first.error}"
             )
         if missing := sorted(set(self._selection.sequences) - self._seen):
