@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Capability, OutgoingMessage, Settlement, Verdict
 from pubsubkit.errors import ConflictError, PubSubError
+from pubsubkit.logs import delivery_fields
 from pubsubkit.options import PublisherOptions, StreamOptions
 from pubsubkit.payload import message_size
 from pubsubkit.provision import ensure_stream
@@ -84,7 +85,13 @@ class DeadLetters:
         if not isinstance(outcome, PubSubError):
             await delivery.settle(Settlement(Verdict.TERM, reason=reason))
             return
-        logger.warning("%r stays in stream %s: no dead letter: %s", delivery.subject, delivery.metadata.stream, outcome)
+        logger.warning(
+            "%r stays in stream %s: no dead letter: %s",
+            delivery.subject,
+            delivery.metadata.stream,
+            outcome,
+            extra=delivery_fields(delivery),
+        )
         if verdict is Verdict.TERM:
             raise outcome
         if Capability.NAK_DELAY in self._driver.capabilities:
@@ -94,7 +101,8 @@ class DeadLetters:
         try:
             await self.settle(delivery, _NAK)
         except Exception as error:  # noqa: BLE001 - the message has no verdict, and comes again after its ack_wait
-            logger.warning("%r could not be settled: %s", delivery.subject, redact(str(error)) or type(error).__name__)
+            text = redact(str(error)) or type(error).__name__
+            logger.warning("%r could not be settled: %s", delivery.subject, text, extra=delivery_fields(delivery))
         finally:
             ledger.end()
 
@@ -105,7 +113,8 @@ class DeadLetters:
         unique = self._message_id(delivery)
         if message_size(delivery.data, {**headers, **origin}, unique) <= most:
             return OutgoingMessage(subject, delivery.data, {**headers, **origin}, unique)
-        logger.warning("the dead letter %r has no room for its origin, which is %s", subject, origin)
+        fields = delivery_fields(delivery)
+        logger.warning("the dead letter %r has no room for its origin, which is %s", subject, origin, extra=fields)
         if message_size(delivery.data, headers, unique) > most:
             unique = None
         return OutgoingMessage(subject, delivery.data, headers or None, unique)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pubsubkit.errors import PubSubError
+from pubsubkit.logs import delivery_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,4 +42,5 @@ async def keep_leases(ledger: Ledger, extend: Callable[[Message], Awaitable[obje
                 try:
                     await extend(message)
                 except PubSubError as error:
-                    logger.info("the lease of %r was not extended: %s", message.subject, error)
+                    fields = delivery_fields(message.delivery)
+                    logger.info("the lease of %r was not extended: %s", message.subject, error, extra=fields)

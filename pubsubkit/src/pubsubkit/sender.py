@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Capability
 from pubsubkit.errors import PubSubError, TransientError
+from pubsubkit.logs import outgoing_fields
 from pubsubkit.receipt import PublishReceipt
 from pubsubkit.translate import portable
 
@@ -120,7 +121,8 @@ class Sender:
             try:
                 self._options.on_publish(message.subject, error, latency)
             except Exception:
-                logger.exception("on_publish failed for subject %s", message.subject)
+                fields = outgoing_fields(self._options.stream_name, message)
+                logger.exception("on_publish failed for subject %s", message.subject, extra=fields)
         if self._hooks.published is not None:
             self._hooks.published(
                 stream=self._options.stream_name,
@@ -180,7 +182,14 @@ class Sender:
         return not self._closing.is_set()
 
     def _announce(self, message: OutgoingMessage, error: TransientError, attempt: int, delay: float) -> None:
-        logger.debug("publish to %s failed (attempt %d), again in %.3f s: %s", message.subject, attempt, delay, error)
+        logger.debug(
+            "publish to %s failed (attempt %d), again in %.3f s: %s",
+            message.subject,
+            attempt,
+            delay,
+            error,
+            extra=outgoing_fields(self._options.stream_name, message),
+        )
         if self._hooks.retrying is not None:
             stream, subject = self._options.stream_name, message.subject
             self._hooks.retrying(stream=stream, subject=subject, error=error, attempt=attempt, delay=delay)

@@ -240,7 +240,8 @@ class Subscription(Closing):
         except Exception as error:  # noqa: BLE001 - the broker is gone; its ack_wait gives the messages back
             name = f"{self.options.stream_name}/{self.options.consumer_name or 'ephemeral'}"
             text = redact(str(error)) or type(error).__name__
-            logger.warning("subscription %s %s without the broker: %s", name, done, text)
+            place = {"stream": self.options.stream_name, "consumer": self.options.consumer_name}
+            logger.warning("subscription %s %s without the broker: %s", name, done, text, extra=place)
 
     async def _finish(self) -> None:
         await self._ledger.quiet()
