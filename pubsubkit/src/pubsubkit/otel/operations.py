@@ -22,7 +22,9 @@ class Operation(NamedTuple):
 
     span_name: str
     attributes: Attributes
-    """For metrics as they are; a span has some more."""
+    """Of metrics."""
+    span_attributes: Attributes
+    """Of spans, which have some more."""
 
     def ended(self, error: BaseException | None) -> Attributes:
         """The attributes of one that has ended, with *error* when it failed."""
@@ -55,14 +57,13 @@ def _describe(name: str, address: str, stream: str, template: str, durable: str)
     attributes: dict[str, str | int] = {
         "messaging.system": system,
         "messaging.operation.name": name,
-        "messaging.operation.type": _TYPES.get(name, "settle"),
         "messaging.destination.template": template,
-        f"messaging.{system}.stream": stream,
     }
-    if durable:
-        attributes["messaging.consumer.group.name"] = durable
-        attributes["messaging.destination.subscription.name"] = durable
     host, _, port = place.rpartition(":")
     if host and port.isdecimal() and "," not in host:
         attributes |= {"server.address": host.strip("[]"), "server.port": int(port)}
-    return Operation(f"{name} {template}", attributes)
+    more = {"messaging.operation.type": _TYPES.get(name, "settle"), f"messaging.{system}.stream": stream}
+    if durable:
+        attributes["messaging.consumer.group.name"] = durable
+        more["messaging.destination.subscription.name"] = durable
+    return Operation(f"{name} {template}", attributes, {**attributes, **more})

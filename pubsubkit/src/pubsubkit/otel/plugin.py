@@ -35,7 +35,6 @@ _SCOPE = "pubsubkit"
 _SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _SUBJECT = "messaging.destination.name"
-_BODY_SIZE = "messaging.message.body.size"
 _MESSAGE_ID = "messaging.message.id"
 
 
@@ -105,7 +104,7 @@ class OpenTelemetryPlugin:
         span = self._tracer.start_span(
             operation.span_name,
             kind=SpanKind.CLIENT if origin.carried else SpanKind.PRODUCER,
-            attributes={**operation.attributes, **origin.event, _SUBJECT: subject},
+            attributes={**operation.span_attributes, **origin.event, _SUBJECT: subject},
             links=origin.links,
         )
         if not origin.carried:
@@ -120,7 +119,6 @@ class OpenTelemetryPlugin:
         address: str,
         stream: str,
         subject: str,
-        size: int,
         message_id: str | None,
         headers: Mapping[str, str],
         error: BaseException | None,
@@ -132,7 +130,6 @@ class OpenTelemetryPlugin:
         self._sent.add(1, attributes)
         span = self._pending.take(_key(subject, headers)) if self._pending else None
         if span is not None:
-            span.set_attribute(_BODY_SIZE, size)
             if message_id is not None:
                 span.set_attribute(_MESSAGE_ID, message_id)
             _end(span, error)
@@ -144,7 +141,6 @@ class OpenTelemetryPlugin:
         stream: str,
         subject: str,
         consumer: str,
-        size: int,
         num_delivered: int,
         headers: Mapping[str, str],
     ) -> None:
@@ -152,9 +148,7 @@ class OpenTelemetryPlugin:
         operation = self._operations.of("receive", address, stream, subject, consumer)
         self._consumed.add(1, operation.attributes)
         if "receive" in self._spans:
-            span = self._follow(operation, SpanKind.CLIENT, subject, num_delivered, origin_of(headers))
-            span.set_attribute(_BODY_SIZE, size)
-            span.end()
+            self._follow(operation, SpanKind.CLIENT, subject, num_delivered, origin_of(headers)).end()
 
     @hookimpl
     def pubsubkit_processing(
@@ -199,10 +193,10 @@ class OpenTelemetryPlugin:
     ) -> Generator[None]:
         origin = origin_of(headers)
         span: Span | None = None
-        inside = origin.context if self._parent else context.get_current()
+        inside = origin.around() if self._parent else context.get_current()
         if "process" in self._spans:
             span = self._follow(operation, SpanKind.CONSUMER, subject, num_delivered, origin)
-            inside = trace.set_span_in_context(span, origin.context)
+            inside = trace.set_span_in_context(span, origin.around())
         token = context.attach(inside)
         started = time.perf_counter()
         failure: BaseException | None = None
@@ -231,9 +225,9 @@ class OpenTelemetryPlugin:
         count = f"messaging.{operation.attributes['messaging.system']}.delivery_count"
         return self._tracer.start_span(
             operation.span_name,
-            context=origin.context if is_child else None,
+            context=origin.around() if is_child else None,
             kind=kind,
-            attributes={**operation.attributes, **origin.event, _SUBJECT: subject, count: num_delivered},
+            attributes={**operation.span_attributes, **origin.event, _SUBJECT: subject, count: num_delivered},
             links=origin.links[1:] if is_child else origin.links,
             start_time=begun,
         )
