@@ -272,7 +272,9 @@ class Publisher(Closing):
         except BaseException as error:
             if self._sender.observed:
                 payload = data if isinstance(data, bytes) else b""
-                self._sender.report(OutgoingMessage(self._full(subject), payload, fields, message_id), error, started)
+                self._sender.report(
+                    OutgoingMessage(str(self._full(subject)), payload, fields, message_id), error, started
+                )
             raise
         return OutgoingMessage(full, payload, fields, unique)
 
