@@ -381,11 +381,14 @@ async def test_headers_of_what_is_published():
             await publisher.publish("s.large", bytes(backend.max_payload))
         with pytest.raises(InvalidArgumentError, match="str"):
             await publisher.publish("s.x", "text")
+        with pytest.raises(InvalidArgumentError, match="expected str"):
+            await publisher.publish(7, b"")
     assert told == [
         ("memory://", "s.x", {"traceparent": "1", "own": "1"}, type(None)),
         ("memory://", "s.bad", {"traceparent": "1", "bad name": "x"}, InvalidArgumentError),
         ("memory://", "s.large", {"traceparent": "1"}, InvalidArgumentError),
         ("memory://", "s.x", {}, InvalidArgumentError),
+        ("memory://", "7", {}, InvalidArgumentError),
     ]
 
 

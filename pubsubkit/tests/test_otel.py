@@ -24,6 +24,7 @@ from pubsubkit import (
     Message,
     PublishBatchError,
     PublisherOptions,
+    TransientError,
     connect,
 )
 from pubsubkit.hooks import processing
@@ -252,6 +253,24 @@ async def test_cloudevents(telemetry: Telemetry, trace_mode: str):
         }
 
 
+async def test_an_event_of_the_same_context(telemetry: Telemetry):
+    """A context that a message carries twice, in its own header and in its event's, is one link."""
+    headers = {**EVENT, "traceparent": EARLIER}
+    async with connect("memory://", plugins=[telemetry.plugin()]) as backend:
+        await through(backend, headers=headers)
+    assert [len(span.links) for span in telemetry.spans] == [1] * 4
+
+
+def test_pending_spans_end_in_their_order():
+    """Of spans with the same key the first one is taken first."""
+    pending = pending_spans.Pending()
+    spans = [trace.NonRecordingSpan(trace.SpanContext(1, number, is_remote=False)) for number in (1, 2)]
+    for span in spans:
+        pending.add("key", span)
+    assert [pending.take("key") for _ in range(3)] == [*spans, None]
+    assert not pending
+
+
 async def test_failures(telemetry: Telemetry):
     """What fails is an error with its type: a publish that is refused, and a handler, whose exception goes on."""
     async with connect("memory://", plugins=[telemetry.plugin()]) as backend:
@@ -270,6 +289,7 @@ async def test_failures(telemetry: Telemetry):
                     raise asyncio.CancelledError
     refused = next(span for span in telemetry.spans if span.name == "publish orders")
     failed, cancelled = (span for span in telemetry.spans if span.name == "process orders")
+    assert [span.attributes["messaging.memory.delivery_count"] for span in (failed, cancelled)] == [1, 2]
     types = [span.attributes["error.type"] for span in (refused, failed, cancelled)]
     assert types == ["pubsubkit.errors.InvalidArgumentError", "KeyError", "asyncio.exceptions.CancelledError"]
     for span in (refused, failed, cancelled):
@@ -286,6 +306,32 @@ async def test_failures(telemetry: Telemetry):
         ("pubsubkit.errors.InvalidArgumentError", 1),
         (None, 1),
     ]
+
+
+async def test_a_verdict_that_takes_time_and_fails(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch):
+    """The span of a verdict is as long as the verdict took; one that does not reach the broker is an error."""
+    async with connect("memory://", plugins=[telemetry.plugin()]) as backend:
+        async with backend.publisher(STREAM) as publisher:
+            await publisher.publish("orders.x", b"")
+        async with backend.consumer(READER).subscribe() as messages:
+            message = await anext(messages)
+
+            async def fail(settlement):
+                await asyncio.sleep(0.02)
+                raise TransientError("gone")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(type(message.delivery), "settle", lambda self, settlement: fail(settlement))
+                with pytest.raises(TransientError):
+                    await message.ack()
+    span = telemetry.span("ack orders")
+    assert span.end_time - span.start_time > 15e6
+    assert (span.status.status_code, span.attributes["error.type"]) == (
+        StatusCode.ERROR,
+        "pubsubkit.errors.TransientError",
+    )
+    durations = telemetry.points("messaging.client.operation.duration")
+    assert [point.get("error.type") for point, _ in durations] == [None, "pubsubkit.errors.TransientError"]
 
 
 async def test_metrics(telemetry: Telemetry):

@@ -137,6 +137,26 @@ async def test_retries(monkeypatch: pytest.MonkeyPatch):
     assert samples(registry, "pubsubkit_published_total") == {("", "ok"): 1}
 
 
+async def test_a_verdict_that_fails(monkeypatch: pytest.MonkeyPatch):
+    """A verdict that does not reach the broker is an error, and not what it was to be."""
+    registry = CollectorRegistry()
+    async with connect("memory://", plugins=[PrometheusPlugin(registry)]) as backend:
+        async with backend.publisher(STREAM) as publisher:
+            await publisher.publish("orders.x", b"")
+        async with backend.consumer(READER).subscribe() as messages:
+            message = await anext(messages)
+
+            async def fail(self, settlement):
+                raise TransientError("gone")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(type(message.delivery), "settle", fail)
+                with pytest.raises(TransientError):
+                    await message.ack()
+            await message.ack()
+    assert samples(registry, "pubsubkit_processed_total") == {("", "billing", "error"): 1, ("", "billing", "ack"): 1}
+
+
 async def test_several_connections():
     """One plugin serves several connections, told apart by their address; ephemeral consumers have no name."""
     registry = CollectorRegistry()
