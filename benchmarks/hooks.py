@@ -62,7 +62,8 @@ def main() -> None:
     manager.add_hookspecs(hookspecs)
     test = per_call("hooks.published is not None", hooks=Hooks())
     asked = per_call(
-        "hook(stream=1, subject=2, size=3, message_id=4, error=5, latency=6)", hook=manager.hook.pubsubkit_published
+        "hook(stream=1, subject=2, size=3, message_id=4, headers=5, error=6, latency=7, address=8)",
+        hook=manager.hook.pubsubkit_published,
     )
     none, one = statistics.median(without), statistics.median(with_one)
     share = 5 * test / none

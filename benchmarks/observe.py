@@ -60,7 +60,7 @@ async def message_path(url: str, plugins: list[object]) -> float:
             backend.publisher(PublisherOptions(stream_name="orders")) as publisher,
             backend.consumer(ConsumerOptions(stream_name="orders", consumer_name="c")).subscribe() as messages,
         ):
-            hooks = messages._hooks  # noqa: SLF001 - what runs handlers gets them so
+            hooks = backend._connection.hooks  # noqa: SLF001 - a worker gets them from its subscription
             started = time.process_time()
             for number in range(MESSAGES):
                 await publisher.publish(f"orders.{number % 100}.created", b"payload")
