@@ -1,35 +1,22 @@
-"""The main job on real input: publish events, read half, stop, restart the broker, read exactly the rest.
-
-The real input is ``github-webhooks.jsonl``, looked for in ``../shared/data`` beside the repository or where
-``PUBSUBKIT_EVENTS`` points; without it the sample in this folder is used.
-"""
+"""The main job on real input: publish events, read half, stop, restart the broker, read exactly the rest."""
 
 import asyncio
-import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from github_events import Event, read_events
 
 from pubsubkit import Backend, ConsumerOptions, PublisherOptions, PublishReceipt, Storage, Subscription, connect
 from pubsubkit_nats.testing import NatsServer
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-REAL = Path(os.environ.get("PUBSUBKIT_EVENTS", ROOT.parent / "shared" / "data" / "github-webhooks.jsonl"))
-SAMPLE = HERE / "events_sample.jsonl"
-SOURCE = REAL if REAL.exists() else SAMPLE
 WORKER = ConsumerOptions(stream_name="github", consumer_name="worker", ack_wait=30)
-
-Event = tuple[str, bytes]
 
 
 @pytest.fixture(scope="module")
 def events() -> list[Event]:
     """Subjects and payloads, in the order of the file."""
-    rows = [json.loads(line) for line in SOURCE.read_text(encoding="utf-8").splitlines()]
-    return [(row["subject"], json.dumps(row["data"]).encode()) for row in rows]
+    return read_events()
 
 
 @pytest.fixture(params=["memory", "nats"])
