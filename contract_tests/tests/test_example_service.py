@@ -1,21 +1,19 @@
 """The example in ``examples/github_events``, as it stands, on the real web hooks of GitHub.
 
-The chat that it tells of every event refuses some, is broken for others, and is busy or failing at the first try of a
-few; so it is known which events must end as dead letters.
+Its chat refuses some events and is broken for others, so that it is known which must end as dead letters.
 """
 
 import asyncio
 import importlib
-import json
 import os
+import re
 import signal
 import sqlite3
 import sys
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,58 +28,16 @@ from pubsubkit_nats.testing import NatsServer
 EXAMPLE = ROOT / "examples" / "github_events"
 MODULES = ("everything", "receiver", "archive", "notify", "common")
 DEADLINE = 45
-REFUSED, BROKEN, BUSY, FAILING = "github.release.", "github.fork", "github.issues.", "github.star."
-
-
-class Chat(ThreadingHTTPServer):
-    """What the example tells of events."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), ChatRequest)
-        self.tries: Counter[str] = Counter()
-        self.told: set[str] = set()
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
-
-    def answer(self, kind: str, event_id: str) -> int:
-        with self.lock:
-            self.tries[event_id] += 1
-            first = self.tries[event_id] == 1
-            if kind.startswith(REFUSED):
-                return 400
-            if kind.startswith(BROKEN) or (kind.startswith(FAILING) and first):
-                return 503
-            if kind.startswith(BUSY) and first:
-                return 429
-            self.told.add(event_id)
-            return 204
-
-
-class ChatRequest(BaseHTTPRequestHandler):
-    """One event."""
-
-    server: Chat
-
-    def do_POST(self) -> None:
-        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"]
-        self.send_response(self.server.answer(text.split()[0], self.headers["Idempotency-Key"]))
-        self.send_header("Retry-After", "0.1")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+REFUSED, BROKEN = "github.release.", "github.fork"
+"""The kinds of events that the chat never takes."""
 
 
 @pytest.fixture
-def chat() -> Iterator[Chat]:
+def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A chat that listens."""
-    with Chat() as server:
+    monkeypatch.syspath_prepend(EXAMPLE)
+    monkeypatch.setattr(BaseHTTPRequestHandler, "log_message", lambda *_: None)
+    with importlib.import_module("chat").Chat() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield server
@@ -90,18 +46,21 @@ def chat() -> Iterator[Chat]:
 
 
 @pytest.fixture
-def environment(chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def environment(chat: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Configure the example; return where its archive is."""
     archive = tmp_path / "events.sqlite"
-    for name, value in {"CHAT": chat.url, "ARCHIVE": str(archive), "ACK_WAIT": "1.5"}.items():
+    for name, value in {
+        "CHAT": f"http://127.0.0.1:{chat.server_port}/",
+        "ARCHIVE": str(archive),
+        "ACK_WAIT": "1.5",
+    }.items():
         monkeypatch.setenv(name, value)
     return archive
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def load(chat: object) -> Iterator[Any]:
     """Import a module of the example anew."""
-    monkeypatch.syspath_prepend(EXAMPLE)
     yield importlib.import_module
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -172,7 +131,7 @@ def numbered(events: list[Event], *kinds: str) -> set[str]:
     return {str(number) for number, (subject, _) in enumerate(events) if subject.startswith(kinds)}
 
 
-async def check(url: str, events: list[Event], archive: Path, chat: Chat) -> None:
+async def check(url: str, events: list[Event], archive: Path, chat: Any) -> None:
     """Wait until all is done; nothing is lost, and the dead letters are those expected."""
     wrong = numbered(events, REFUSED, BROKEN)
     everything = {str(number): body for number, (_, body) in enumerate(events)}
@@ -190,7 +149,16 @@ async def check(url: str, events: list[Event], archive: Path, chat: Chat) -> Non
     assert all("refuses" in letters[number] for number in numbered(events, REFUSED))
 
 
-async def test_in_memory(environment: Path, chat: Chat, load: Any, monkeypatch: pytest.MonkeyPatch):
+def test_the_tutorial_shows_the_example():
+    """Every block of code of the tutorial is in a file of the example."""
+    page = (ROOT / "docs" / "tutorials" / "github-events.md").read_text(encoding="utf-8")
+    files = "\n".join(path.read_text(encoding="utf-8") for path in EXAMPLE.glob("*.py"))
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert blocks
+    assert not [block for block in blocks if block not in files]
+
+
+async def test_in_memory(environment: Path, chat: Any, load: Any, monkeypatch: pytest.MonkeyPatch):
     """Receiver and workers in one process, on memory://."""
     url = f"memory://{environment.parent.name.lower().replace('_', '-')}"
     monkeypatch.setenv("PUBSUBKIT_URL", url)
@@ -230,7 +198,7 @@ class Program:
 
 
 async def test_on_nats_with_crashes(
-    environment: Path, chat: Chat, tmp_path: Path, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+    environment: Path, chat: Any, tmp_path: Path, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ):
     """The same code as three processes on NATS; a worker and the server are killed in the middle."""
     events = read_events()
