@@ -5,6 +5,7 @@ Its chat refuses some events and is broken for others, so that it is known which
 
 import asyncio
 import importlib
+import json
 import os
 import re
 import signal
@@ -202,6 +203,7 @@ async def test_on_nats_with_crashes(
 ):
     """The same code as three processes on NATS; a worker and the server are killed in the middle."""
     events = read_events()
+    monkeypatch.setenv("TRACES", str(tmp_path / "spans.jsonl"))
     async with NatsServer(tmp_path / "nats") as server:
         monkeypatch.setenv("PUBSUBKIT_URL", f"{server.url}?reconnect_wait=50ms")
         receiver = Program("uvicorn", "receiver:app", "--port", str(unused_tcp_port), "--log-level", "warning")
@@ -219,3 +221,15 @@ async def test_on_nats_with_crashes(
                     await server.restart(crash=True)
                 await deliver(session, hook, number, event)
             await check(server.url, events, environment, chat)
+    check_traces(tmp_path / "spans.jsonl", "0")
+
+
+def check_traces(path: Path, event: str) -> None:
+    """One trace goes from the publish of an event to every time that a worker handled it."""
+    spans = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    mine = [span for span in spans if span["attributes"].get("cloudevents.event_id") == event]
+    (publish,) = (span for span in mine if span["kind"] == "SpanKind.PRODUCER")
+    processed = [span for span in mine if span["kind"] == "SpanKind.CONSUMER"]
+    assert {span["attributes"]["messaging.consumer.group.name"] for span in processed} == {"archive", "notify"}
+    assert {span["context"]["trace_id"] for span in processed} == {publish["context"]["trace_id"]}
+    assert {span["parent_id"] for span in processed} == {publish["context"]["span_id"]}

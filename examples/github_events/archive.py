@@ -5,13 +5,13 @@ import sqlite3
 from contextlib import closing
 
 from cloudevents.core.v1.event import CloudEvent
-from common import STREAM, URL
+from common import STREAM, URL, plugins
 
 from pubsubkit import Worker
 
 DATABASE = os.environ.get("ARCHIVE", "events.sqlite")
 
-worker = Worker(URL)
+worker = Worker(URL, plugins=plugins())
 
 
 @worker.handler(stream=STREAM, durable="archive", concurrency=4)

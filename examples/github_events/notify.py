@@ -6,14 +6,14 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from cloudevents.core.v1.event import CloudEvent
-from common import STREAM, URL
+from common import STREAM, URL, plugins
 
 from pubsubkit import Message, Reject, Retry, RetryAfter, Worker
 
 CHAT = os.environ.get("CHAT", "http://127.0.0.1:8065/hooks/github")
 TRIES = Retry(max_deliver=6, backoff=(0.1, 0.2, 0.4))
 
-worker = Worker(URL)
+worker = Worker(URL, plugins=plugins())
 
 
 def repository(message: Message) -> str | None:

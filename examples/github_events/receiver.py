@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from cloudevents.core.v1.event import CloudEvent
-from common import STREAM, URL
+from common import STREAM, URL, plugins
 from fastapi import FastAPI, HTTPException, Request
 
 from pubsubkit import PublisherOptions, TransientError, connect
@@ -20,7 +20,7 @@ PUBLISHER = PublisherOptions(stream=STREAM, timeout=2, retry_attempts=2)
 @asynccontextmanager
 async def publisher(app: FastAPI) -> AsyncGenerator[None]:
     """Hold one publisher as long as the application runs."""
-    async with connect(URL) as backend, backend.publisher(PUBLISHER) as app.state.publisher:
+    async with connect(URL, plugins=plugins()) as backend, backend.publisher(PUBLISHER) as app.state.publisher:
         yield
 
 

@@ -336,6 +336,29 @@ async def test_plugins_are_around_the_handler(kind: str):
     assert told == ["s.x 1", "ValueError('once')", "s.x 2"]
 
 
+async def test_plugins_of_a_worker_that_connects_by_itself():
+    """They are for the backend that it opens; an open one has its own."""
+    seen: list[Verdict] = []
+
+    class Plugin:
+        @hookimpl
+        def pubsubkit_settled(self, verdict: Verdict) -> None:
+            seen.append(verdict)
+            worker.stop()
+
+    def handle(text: str) -> None:
+        """Do nothing."""
+
+    worker = Worker("memory://worker-plugins", plugins=[Plugin()])
+    worker.add(handle, stream="s", durable="d")
+    async with asyncio.timeout(DEADLINE), connect("memory://worker-plugins") as backend:
+        await publish(backend, "1")
+        await worker.run()
+        assert seen == [Verdict.ACK]
+        with pytest.raises(ConfigurationError, match="connect"):
+            Worker(backend, plugins=[Plugin()])
+
+
 class _UnprintableError(Exception):
     def __str__(self) -> str:
         raise KeyError

@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING, final
 
 from pubsubkit.errors import DecodeError
+from pubsubkit.labels import type_name
+from pubsubkit.logs import delivery_fields
 from pubsubkit.worker.verdicts import Reject, RetryAfter
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Outcome:
         self._policy = policy
         self._error = error
         cause = error.__cause__ if isinstance(error, Reject) else None
-        self._type = _type_name(cause or error)
+        self._type = type_name(cause or error)
         self._text = _one_line(error)
         self._rejected = isinstance(error, (Reject, *policy.retry.non_retryable)) or (
             isinstance(error, DecodeError) and policy.on_malformed == "reject"
@@ -61,13 +63,7 @@ class Outcome:
             meta.num_delivered,
             f" of {most}" if most else "",
             self._consequence(),
-            extra={
-                "stream": meta.stream,
-                "subject": self._message.subject,
-                "consumer": meta.consumer,
-                "num_delivered": meta.num_delivered,
-                "error_type": self._type,
-            },
+            extra={**delivery_fields(self._message.delivery), "error_type": self._type},
         )
         if not known:
             logger.debug("the error of handler %s", handler, exc_info=self._error)
@@ -80,11 +76,6 @@ class Outcome:
             return f"it comes again in {self._error.seconds:g} s"
         delays = policy.retry.backoff
         return f"it comes again in {delays[min(count, len(delays)) - 1] if delays else 0:g} s"
-
-
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _one_line(error: BaseException) -> str:

@@ -7,16 +7,15 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from pubsubkit.backend import Backend, connect
+from pubsubkit.backend import Backend
 from pubsubkit.errors import TransientError
 from pubsubkit.worker.halt import Halt
 from pubsubkit.worker.state import WorkerHealth, WorkerState
 from pubsubkit.worker.supervisor import AGAIN, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from pubsubkit.url import BackendURL
     from pubsubkit.worker.handler import Handler
 
 __all__ = ["Run"]
@@ -30,11 +29,11 @@ _LIVE_SECONDS = 60.0
 class Run:
     """What lives from the start of a worker to its end.
 
-    :param source: the backend, which is left open, or the URL of one.
+    :param source: the backend, which is left open, or what makes one.
     :param grace: seconds for which handlers may finish.
     """
 
-    def __init__(self, handlers: Sequence[Handler], source: Backend | BackendURL | str, grace: float) -> None:
+    def __init__(self, handlers: Sequence[Handler], source: Backend | Callable[[], Backend], grace: float) -> None:
         self.halt = Halt()
         self.tried = asyncio.Event()
         """Set when every handler has once joined its consumer or failed to."""
@@ -89,10 +88,10 @@ class Run:
             if backend is not None:
                 await backend.aclose()
 
-    async def _connect(self, url: BackendURL | str) -> Backend | None:
+    async def _connect(self, make: Callable[[], Backend]) -> Backend | None:
         attempt = 0
         while not self.halt.asked:
-            backend = connect(url)
+            backend = make()
             try:
                 await self.halt.until_asked(_open(backend))
             except TransientError as error:

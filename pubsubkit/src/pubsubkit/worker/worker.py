@@ -6,9 +6,10 @@ import asyncio
 import logging
 import threading
 from contextlib import AsyncExitStack, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, final
 
-from pubsubkit.backend import Backend
+from pubsubkit.backend import Backend, connect
 from pubsubkit.errors import ConfigurationError
 from pubsubkit.options import check_wait
 from pubsubkit.signals import catching
@@ -21,7 +22,7 @@ from pubsubkit.worker.state import WorkerHealth, WorkerState
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
 __all__ = ["Worker"]
@@ -54,11 +55,12 @@ class Worker:
 
     :param backend: an open backend, which is left open; or the URL of one, which is opened and closed by each run, or
         None for the URL that is given to :meth:`run`, or else in ``PUBSUBKIT_URL``.
+    :param plugins: objects with hooks for the backend that it opens, beside the installed ones.
     :param grace: seconds for which handlers may finish when it stops.
     :param health_port: where ``/live`` and ``/ready`` are served over HTTP while it runs; 0 for any free port, None for
         nowhere.
     :param health_host: the address to serve them on.
-    :raises ConfigurationError: *backend* is neither.
+    :raises ConfigurationError: *backend* is neither, or is one that has its plugins already.
     :raises InvalidArgumentError: *grace* is no number from 0 to 1e9.
     """
 
@@ -66,12 +68,16 @@ class Worker:
         self,
         backend: Backend | BackendURL | str | None = None,
         *,
+        plugins: Iterable[object] = (),
         grace: float = 30.0,
         health_port: int | None = None,
         health_host: str = "127.0.0.1",
     ) -> None:
         if not isinstance(backend, Backend | BackendURL | str | None):
             raise ConfigurationError(f"expected a Backend, a URL or None, not {type(backend).__name__}")
+        self._plugins = tuple(plugins)
+        if isinstance(backend, Backend) and self._plugins:
+            raise ConfigurationError("give the plugins to connect(): the worker uses the backend as it is")
         check_wait("grace", grace)
         self.grace = grace
         self.health_port = health_port
@@ -113,7 +119,10 @@ class Worker:
         :param backend: as for the constructor.
         :raises ConfigurationError: it is none of that.
         """
-        other = Worker(backend, grace=self.grace, health_port=self.health_port, health_host=self.health_host)
+        plugins = () if isinstance(backend, Backend) else self._plugins
+        other = Worker(
+            backend, plugins=plugins, grace=self.grace, health_port=self.health_port, health_host=self.health_host
+        )
         other._handlers += self._handlers
         return other
 
@@ -217,10 +226,12 @@ class Worker:
         task = self._task = asyncio.ensure_future(self._main(run))
         return run, task
 
-    def _source(self, url: str | None) -> Backend | BackendURL | str:
+    def _source(self, url: str | None) -> Backend | Callable[[], Backend]:
         if isinstance(self._backend, Backend) and url is not None:
             raise ConfigurationError("the worker has a backend already: give run() no url, or Worker() no backend")
-        return url or self._backend or "${PUBSUBKIT_URL}"
+        if isinstance(self._backend, Backend):
+            return self._backend
+        return partial(connect, url or self._backend or "${PUBSUBKIT_URL}", plugins=self._plugins)
 
     async def _main(self, run: Run) -> None:
         async with AsyncExitStack() as stack:
