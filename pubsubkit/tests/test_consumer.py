@@ -13,12 +13,14 @@ from pubsubkit import (
     ClosedError,
     Consumer,
     ConsumerOptions,
+    InvalidArgumentError,
     Message,
     NotFoundError,
     PublisherOptions,
     PubSubError,
     TransientError,
     UnsupportedError,
+    connect,
 )
 from pubsubkit.driver import ConsumerSpec, Delivery, DriverSubscription
 from pubsubkit_memory import MemoryDriver
@@ -228,3 +230,13 @@ async def test_unknown_native_errors_do_not_leak(driver: FaultyDriver, backend: 
     with pytest.raises(PubSubError, match="inside the driver") as caught:
         await backend.stream_info("s")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("room", [0, -1, 1.5, True, None])
+async def test_a_limit_is_a_whole_number(room):
+    """What cannot be a number of messages is refused; a good one is fine also before the subscription is entered."""
+    async with connect("memory://") as backend, backend.consumer(ConsumerOptions(stream_name="s")) as consumer:
+        subscription = consumer.subscribe()
+        subscription.limit(3)
+        with pytest.raises(InvalidArgumentError, match="room"):
+            subscription.limit(room)

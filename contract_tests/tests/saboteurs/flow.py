@@ -114,6 +114,12 @@ async def buffers_three_times_as_much(original, self, spec, buffer):
     return await original(self, spec, buffer * 3 if buffer > 1 else 1)
 
 
+@breaks(PullSubscription, "limit", "bp.limit", backend="nats")
+def asks_for_three_times_the_limit(original, self, room):
+    """A member that is told to fetch no more than some messages ahead fetches three times as many."""
+    original(self, room * 3)
+
+
 @breaks(PullSubscription, "_keep_leases", "bp.buffer_kept", backend="nats")
 async def prolongs_once(original, self):
     """The ack_wait of messages in the local buffer is prolonged once, and then runs out."""

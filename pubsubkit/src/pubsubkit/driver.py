@@ -280,6 +280,14 @@ class DriverSubscription(ABC):
             :meth:`Delivery.settle` are over.  Empty while the application drains: what it holds is settled afterwards.
         """
 
+    def limit(self, room: int) -> None:  # noqa: B027 - most drivers have nothing to do
+        """From now on hold in the buffer, or have asked for, no more than *room* messages, however large the buffer.
+
+        To be overridden by a driver that asks for several messages at a time: a worker says before each
+        :meth:`receive` how many it has places for, in place of the single one for which it has subscribed.  What is on
+        its way already may still come.
+        """
+
     @property
     def consuming(self) -> bool:
         """Whether, as far as this side can tell, the broker is serving this member.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, final
 from pubsubkit.closing import Closing
 from pubsubkit.dead_letter import DeadLetters
 from pubsubkit.driver import Capability, Settlement, Verdict
-from pubsubkit.errors import ClosedError, PubSubError
+from pubsubkit.errors import ClosedError, InvalidArgumentError, PubSubError
 from pubsubkit.hooks import report_received, report_settled
 from pubsubkit.lease import keep_leases
 from pubsubkit.ledger import Ledger
@@ -141,6 +141,19 @@ class Subscription(Closing):
                 await asyncio.wait([self._stopping])
             await self._ledger.settled(until)
         await self.aclose()
+
+    def limit(self, room: int) -> None:
+        """Fetch no more than *room* messages ahead of those that were handed out, until the next call.
+
+        It stands in for ``channel_buf_size`` where the room changes, as it does for the free places of a worker.  A
+        backend that fetches messages one by one takes no notice, and neither does a subscription that was not entered.
+
+        :raises InvalidArgumentError: *room* is no whole number of at least 1.
+        """
+        if type(room) is not int or room < 1:
+            raise InvalidArgumentError(f"room={room!r}: expected a whole number of at least 1")
+        if self._inner is not None:
+            self._inner.limit(room)
 
     @property
     def entered(self) -> bool:

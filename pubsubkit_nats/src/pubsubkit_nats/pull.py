@@ -95,6 +95,10 @@ class PullSubscription(DriverSubscription):
         """Connected, and the server has been heard of while something was asked for."""
         return self._link.up and self._error is None and not self._renewing and not self._silent
 
+    def limit(self, room: int) -> None:
+        """Ask for so many at a time from now on."""
+        self._size = room
+
     async def receive(self) -> NatsDelivery | None:
         """Ask for more when half of the buffer is free, then take the oldest message or wait for one."""
         while not self._closing:

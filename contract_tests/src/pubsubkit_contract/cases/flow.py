@@ -137,6 +137,23 @@ class FlowCases(Cases):
         kit.note(f"never more than {size} beyond what was handed out")
 
     @case(
+        "bp.limit",
+        why="A worker asks for as many as it has free places; more would wait with it while others are idle.",
+    )
+    async def test_bp_limit(self, kit: Kit) -> None:
+        """A subscription that is told to fetch no more than some messages ahead keeps to that, whatever its buffer."""
+        subscription = await kit.subscription(channel_buf_size=1, ack_wait=_LONG)
+        await kit.publish(*(b"%d" % number for number in range(60)))
+        for handed in range(1, 31):
+            room = 3 if handed <= 10 else 12
+            subscription.limit(room)
+            message = await kit.receive(subscription)
+            info = await kit.backend.consumer_info(kit.stream, message.metadata.consumer)
+            assert info.num_ack_pending <= handed + room
+            assert info.num_ack_pending + info.num_pending == 60
+        kit.note("never more ahead than 3, and then 12")
+
+    @case(
         "bp.buffer_kept",
         why="Messages that wait behind a slow one would go to others as well, and be done twice.",
         needs={Capability.ACK_WAIT},

@@ -64,6 +64,7 @@ class Member:
         """Take messages and start handling them, until cancelled; raises what iterating does."""
         while True:
             await self._places.acquire()
+            self._subscription.limit(self._policy.concurrency - self.held)
             message = await anext(self._subscription, None)
             if message is None:
                 raise ClosedError("the backend was closed while the worker ran")
