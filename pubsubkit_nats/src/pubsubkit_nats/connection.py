@@ -14,7 +14,7 @@ from pubsubkit.errors import ConfigurationError, PermissionDeniedError, Transien
 from pubsubkit_nats.connecting import FirstConnection, explain, is_refusal
 from pubsubkit_nats.denials import Denials
 from pubsubkit_nats.direct import HIGH_WATER, forget, new_client, subscribe
-from pubsubkit_nats.private import hang_up, reply_inbox
+from pubsubkit_nats.private import abandon, hang_up, reply_inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -111,15 +111,19 @@ class Connection:
         self.denials.listeners.clear()
         if self._watch is not None:
             self._watch.cancel()
-        if self.owned and not self.client.is_closed:
-            # Closing flushes, which fails when the server is gone or was never there, and waits for ever on a failed
-            # TLS handshake; the client is closed all the same.
-            with suppress(Exception):
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self.client.close()
-        if self.client.is_closed:
-            for task in self._undisturbed:
-                task.cancel()
+        try:
+            if self.owned and not self.client.is_closed:
+                # Closing flushes, which fails when the server is gone or was never there, and waits for ever on a
+                # failed TLS handshake; the client is closed all the same.
+                with suppress(Exception):
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await self.client.close()
+        finally:
+            if self.client.is_closed:
+                for task in self._undisturbed:
+                    task.cancel()
+            if self.owned:
+                await abandon(self.client)
 
     async def ping(self) -> None:
         """PING and wait for PONG.

@@ -14,19 +14,21 @@ by the public API.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from typing import TYPE_CHECKING, cast
+import logging
+from typing import TYPE_CHECKING
 
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
+from nats.errors import UnexpectedEOF
 from nats.protocol.parser import Parser
 
 from pubsubkit_nats.frames import FrameParser
+from pubsubkit_nats.private import hang_up
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
@@ -34,10 +36,16 @@ if TYPE_CHECKING:
 
 __all__ = ["HIGH_WATER", "DirectClient", "forget", "join_flush", "new_client", "subscribe", "write_alone"]
 
+logger = logging.getLogger("pubsubkit.nats")
+
 HIGH_WATER = 1024 * 1024
 """Bytes that may wait in nats-py's buffer, which is well below what makes nats-py itself wait."""
 _PROCESS = ("self", "sid", "subject", "reply", "data", "headers")
-_STATE = ("_flush_queue", "_max_payload", "_pending", "_pending_data_size", "_status", "_transport")
+_READING = "_reading_task"
+_STATE = (
+    *("_flush_queue", "_max_payload", "_pending", "_pending_data_size", "_process_op_err", "_status", "_transport"),
+    _READING,
+)
 _PARSER = "_ps"
 
 
@@ -46,7 +54,6 @@ class DirectClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self._read_headers = cast("Callable[[bytes], Awaitable[Headers]]", super()._process_headers)  # pyright: ignore[reportUnknownMemberType]
         self.frames = FrameParser(self, self._read_headers)
         self._ps = self.frames
 
@@ -79,17 +86,40 @@ class DirectClient(Client):
         stats["out_bytes"] += size
         return b"%b%b\r\n" % (f"PUB {subject} {reply} {size}\r\n".encode(), data)
 
+    async def _read_headers(self, raw: bytes) -> Headers:
+        """Read headers; None for what is none: any client may store that, and an error would end the read loop."""
+        try:
+            return await super()._process_headers(raw)  # pyright: ignore[reportUnknownMemberType]
+        except Exception as error:  # noqa: BLE001 - it raises many kinds
+            logger.warning("a message has headers that cannot be read: %r", error)
+            return None
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         """A message that nats-py's parser has collected."""
         sink = self.frames.sinks.get(b"%d" % sid)
         if sink is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return
-        parsed = await self._read_headers(headers) if headers else None
-        self.frames.hand_over(sink, subject.decode(), reply.decode(), data, parsed)
+        self.frames.hand_over(sink, subject, reply, data, await self._read_headers(headers) if headers else None)
+
+    async def _read_loop(self) -> None:
+        """As nats-py's, which may end by itself, at the PONG of a ping that timed out for example; then reconnect."""
+        await super()._read_loop()
+        reading: object = getattr(self, _READING)
+        if reading is asyncio.current_task() and self.is_connected:
+            await self._process_op_err(UnexpectedEOF())
+
+    async def _attempt_reconnect(self) -> None:
+        """As nats-py's, which would first wait until a server that is frozen has taken what was written."""
+        hang_up(self)
+        await super()._attempt_reconnect()
 
     async def _process_connect_init(self) -> None:
-        """As nats-py's; an error that it does not expect would end its attempts to reconnect without a word."""
+        """As nats-py's; what is left of the connection before is forgotten.
+
+        An error that nats-py does not expect would end its attempts to reconnect without a word.
+        """
+        self.frames.reset()
         try:
             await super()._process_connect_init()
         except (NatsError, OSError):

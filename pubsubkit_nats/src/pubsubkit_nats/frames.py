@@ -80,17 +80,17 @@ class FrameParser(Parser):
                     payload = start + _number(fields.pop(-2))
                     headers = await self._parse_headers(data[start:payload])
                     start = payload
-                reply = fields[3].decode() if len(fields) > 4 else ""
-                self.hand_over(sink, fields[1].decode(), reply, data[start:end], headers)
+                reply = fields[3] if len(fields) > 4 else b""
+                self.hand_over(sink, fields[1], reply, data[start:end], headers)
         self.buf += data[at:]
 
-    def hand_over(self, sink: Sink, subject: str, reply: str, data: bytes, headers: Headers) -> None:
-        """Call *sink*; what it raises would end the read loop."""
+    def hand_over(self, sink: Sink, subject: bytes, reply: bytes, data: bytes, headers: Headers) -> None:
+        """Call *sink*; what it raises would end the read loop, and so would a subject that is no UTF-8."""
         stats = self._stats
         stats["in_msgs"] += 1
         stats["in_bytes"] += len(data)
         try:
-            sink(subject, reply, data, headers)
+            sink(subject.decode(errors="replace"), reply.decode(errors="replace"), data, headers)
         except Exception:
             logger.exception("a message on %r was not understood", subject)
 

@@ -119,14 +119,13 @@ class PublishPipe:
         return outcomes
 
     async def _write(self, batch: _Batch) -> None:
-        link, waiting, done = self._link, self._waiting, batch.done
+        link, waiting, task = self._link, self._waiting, asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
         # One message alone is quickest past the flusher; of many, each would cost a system call.
         write = join_flush if waiting or len(batch.messages) > 1 else write_alone
         ready = link.ready
         for token, message in enumerate(batch.messages, batch.first):
             headers, reply = _headers(message), f"{self._prefix}{token}"
-            if done.done():
-                return  # time is over, and nats-py swallowed the cancellation
             try:
                 if headers is None and write(link.client, message.subject, message.data, reply):
                     waiting[token] = batch
@@ -136,6 +135,8 @@ class PublishPipe:
                     ready = True
                 waiting[token] = batch
                 await link.client.publish(message.subject, message.data, reply, headers)
+                if task is not None and task.cancelling() > cancelled:
+                    raise asyncio.CancelledError  # nats-py swallows a cancellation while it waits for room
             except Exception as error:  # noqa: BLE001 - it is this message's outcome
                 waiting.pop(token, None)
                 batch.put(token, error)

@@ -15,6 +15,9 @@ can get no answer fails when its time is over.
 :func:`hang_up`: an attempt to reconnect that got through to a server and no further is left open by nats-py for the
 garbage collector.  Without the private attribute it stays so.
 
+:func:`abandon`: nats-py is closed before it has flushed and let go of its subscriptions, which it does not do when the
+server is away.  Without the private attributes they stay.
+
 :func:`wants_certificate`: a server that gets no client certificate ends the connection, often without a word.  Without
 the private attribute the error is that of a lost connection.
 """
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.subscription import Subscription
 
-__all__ = ["NoTLSError", "hang_up", "reply_inbox", "stop_delivery", "tls_only", "wants_certificate"]
+__all__ = ["NoTLSError", "abandon", "hang_up", "reply_inbox", "stop_delivery", "tls_only", "wants_certificate"]
 
 
 class NoTLSError(SecureConnWantedError):
@@ -50,10 +53,26 @@ async def stop_delivery(client: Client, subscription: Subscription) -> None:
 
 
 def hang_up(client: Client) -> None:
-    """Close the socket of *client*, which is of no use to it any more."""
+    """Close the socket of *client*, which is of no use to it any more, and forget what was not sent yet."""
     transport: Any = getattr(client, "_transport", None)
-    if transport is not None:
+    writer = getattr(transport, "_io_writer", None)
+    if writer is not None:
+        writer.transport.abort()
+    elif transport is not None:
         transport.close()
+
+
+async def abandon(client: Client) -> None:
+    """Let go of what a closed *client* may still hold, as its closing failed half-way: tasks, and its socket."""
+    subscriptions: dict[int, Any] = getattr(client, "_subs", {})
+    for subscription in subscriptions.values():
+        if (task := getattr(subscription, "_wait_for_msgs_task", None)) is not None:
+            task.cancel()
+    subscriptions.clear()
+    hang_up(client)
+    session: Any = getattr(getattr(client, "_transport", None), "_client", None)
+    if session is not None:
+        await session.close()
 
 
 def reply_inbox(client: Client) -> str:

@@ -128,7 +128,7 @@ class Store:
             with (self.folder / keeper.SERVER).open() as lock:
                 ports = json.loads((self.folder / keeper.PORTS.format(lock.read())).read_text())
                 config = json.loads((self.folder / keeper.CONFIG).read_text())
-                if try_lock(lock, fcntl.LOCK_SH):
+                if _is_free(lock):
                     return None
             return Address(int(ports["nats"][0].rpartition(":")[2]), config["authorization"]["password"])
         except (FileNotFoundError, ValueError):
@@ -136,11 +136,11 @@ class Store:
 
     def _serving(self) -> bool:
         with open_lock(self._path(keeper.SERVER)) as lock:
-            return not try_lock(lock, fcntl.LOCK_SH)
+            return not _is_free(lock)
 
     def _kept(self) -> bool:
         with open_lock(self._path(keeper.KEEPER)) as lock:
-            return not try_lock(lock, fcntl.LOCK_SH)
+            return not _is_free(lock)
 
     def _used(self, users: IO[str]) -> bool:
         """Whether there are other users; the keeper, which ends the server, is none."""
@@ -206,3 +206,11 @@ class Store:
 
     def _path(self, name: str) -> str:
         return str(self.folder / name)
+
+
+def _is_free(lock: IO[str]) -> bool:
+    """Whether nobody has the lock for himself; the share is given back at once, also for a child forked meanwhile."""
+    free = try_lock(lock, fcntl.LOCK_SH)
+    if free:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    return free
