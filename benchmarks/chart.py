@@ -48,4 +48,4 @@ def _panel(result: Measured, top: int) -> Iterator[str]:
         colour = _OURS if name.startswith("pubsubkit") else _THEIRS
         yield f"<text x='{_LEFT - 8}' y='{y + 13}' text-anchor='end'>{escape(name)}</text>"
         yield f"<rect x='{_LEFT}' y='{y}' width='{long:.0f}' height='{_ROW - 7}' fill='{colour}'/>"
-        yield f"<text x='{_LEFT + long + 6:.0f}' y='{y + 13}'>{value:,.0f}</text>"
+        yield f"<text x='{_LEFT + long + 6:.0f}' y='{y + 13}'>{value:,.{1 if value < 10 else 0}f}</text>"

@@ -1,7 +1,7 @@
 """The paths, and how one cell (a path with a size, a storage and an event loop) is measured.
 
 All contenders of a cell take turns for some rounds, in an order that is rotated between the rounds, on one server.  A
-shorter round that is not counted comes first, for everybody.
+round that is not counted comes first, for everybody, unless there is only one.
 """
 
 from __future__ import annotations

@@ -81,18 +81,21 @@ def judge(measured: Measured) -> Iterator[Judgement]:
 
 def tables(results: Sequence[Measured]) -> Iterator[str]:
     """The lines of a Markdown page: the bars, then all medians, then who is missing."""
+    judgements = [one for result in results for one in judge(result)]
+    missed = sum(not one.met for one in judgements)
     yield "## Bars\n"
+    yield "A bar is the ratio that pubsubkit is to reach, a stretch one that would be better still. "
+    yield f"{missed} of {len(judgements)} are missed. A load above 1 makes the figures unreliable.\n"
     yield "| path | loop | storage | bytes | ours | against | reached | bar | |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for result in results:
-        for one in judge(result):
-            sign = "≤" if one.at_most else "≥"
-            reached = f"{one.value:.2f} ×" if one.rival else f"{one.value:.1f} {one.figure}"
-            figure = f" ({one.figure})" if one.figure != "msg/s" and one.rival else ""
-            yield (
-                f"| {_place(one.cell)} | {one.ours} | {one.rival or '–'}{figure} | {reached} "
-                f"| {sign} {one.bar:g} | {one.words} |"
-            )
+    for one in judgements:
+        sign = "≤" if one.at_most else "≥"
+        reached = f"{one.value:.2f} ×" if one.rival else f"{one.value:.1f} {one.figure}"
+        figure = f" ({one.figure})" if one.figure != "msg/s" and one.rival else ""
+        yield (
+            f"| {_place(one.cell)} | {one.ours} | {one.rival or '–'}{figure} | {reached} "
+            f"| {sign} {one.bar:g} | {one.words} |"
+        )
     for path in dict.fromkeys(result.cell.path for result in results):
         yield f"\n## {PATHS[path].about[0].upper()}{PATHS[path].about[1:]}\n"
         yield from _medians([result for result in results if result.cell.path == path])
@@ -111,9 +114,7 @@ def _medians(results: Sequence[Measured]) -> Iterator[str]:
     yield "|" + "---|" * (len(names) + 3)
     for result in results:
         values = (
-            " / ".join(f"{result.median(name, figure):,.{1 if figure == 'MB' else 0}f}" for figure in figures)
-            if name in result.figures
-            else "–"
+            " / ".join(_number(result.median(name, figure)) for figure in figures) if name in result.figures else "–"
             for name in names
         )
         yield f"| {_place(result.cell).partition(' | ')[2]} | " + " | ".join(values) + " |"
@@ -122,3 +123,7 @@ def _medians(results: Sequence[Measured]) -> Iterator[str]:
 
 def _place(cell: Cell) -> str:
     return f"{cell.path} | {cell.loop} | {cell.storage or '–'} | {cell.size:,}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.{1 if value < 10 else 0}f}"

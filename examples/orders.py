@@ -18,14 +18,14 @@ ORDERS = [{"order": 1, "total": 12.50}, {"order": 2, "total": 3.99}, {"order": 3
 
 async def sell(backend: Backend) -> None:
     """Publish an event for each order."""
-    async with backend.publisher(PublisherOptions(stream_name="orders")) as publisher:
+    async with backend.publisher(PublisherOptions(stream_name="shop")) as publisher:
         for order in ORDERS:
-            await publisher.publish_event(CloudEvent({"type": "orders.created", "source": "/shop"}, order))
+            await publisher.publish_event(CloudEvent({"type": "shop.order.created", "source": "/shop"}, order))
 
 
 async def bill(backend: Backend) -> None:
     """Take as many events, each of them once."""
-    consumer = backend.consumer(ConsumerOptions(stream_name="orders", consumer_name="billing"))
+    consumer = backend.consumer(ConsumerOptions(stream_name="shop", consumer_name="billing"))
     async with consumer, consumer.subscribe() as messages:
         for _ in ORDERS:
             message = await anext(messages)

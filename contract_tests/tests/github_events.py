@@ -1,5 +1,5 @@
-"""The real input: web hooks of GitHub, looked for in ``../shared/data`` beside the repository or where
-``PUBSUBKIT_EVENTS`` points; without them the sample in this folder is used.
+"""The events for runs on real input: the file that ``PUBSUBKIT_EVENTS`` names, one that lies beside the repository, or
+the sample in this folder.
 """
 
 import json

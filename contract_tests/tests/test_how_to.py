@@ -58,7 +58,7 @@ async def test_the_environment_decides(tmp_path: Path, monkeypatch: pytest.Monke
     async with NatsServer(tmp_path) as server:
         on_nats = orders(monkeypatch, server.url)
         async with connect(server.url) as backend:
-            stream, consumer = await backend.stream_info("orders"), await backend.consumer_info("orders", "billing")
+            stream, consumer = await backend.stream_info("shop"), await backend.consumer_info("shop", "billing")
     assert in_memory[0] == "on memory://"
     assert on_nats[0] == f"on {server.url}"
     assert (
