@@ -145,6 +145,20 @@ def test_url_of_the_command_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_one_line(run("--url", "second://", "sub", "--url", "third://", "a.>"), 2, "'third'")
 
 
+@pytest.mark.parametrize("command", [["pub", "a.b", "c"], ["sub", "a.>"], ["demo"], ["dlq", "list", "a"], ["contract"]])
+def test_variable_that_holds_no_url_is_not_shown(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What PUBSUBKIT_URL holds may be a secret in the wrong place."""
+    monkeypatch.setenv("PUBSUBKIT_URL", SECRET)
+    assert_one_line(run(*command), 2, "environment variable PUBSUBKIT_URL does not hold a URL")
+
+
+def test_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty PUBSUBKIT_URL is told from one that is not set; for the demo it is the same."""
+    monkeypatch.setenv("PUBSUBKIT_URL", "")
+    assert_one_line(run("pub", "a.b", "c"), 2, "environment variable PUBSUBKIT_URL is empty")
+    assert " to memory://" in run("demo").stdout.splitlines()[0]
+
+
 @pytest.mark.parametrize("command", [["pub", "a.b", "c"], ["sub", "a.>"], ["demo"]])
 def test_refused_connection(command: list[str], unused_tcp_port: int) -> None:
     """A broker that is not there is reported at once, with exit code 1."""

@@ -245,11 +245,18 @@ def test_what_is_no_scheme_is_not_shown_as_one() -> None:
     assert error_of("u:secret://more@h").startswith("bad URL ***://***@h: bad scheme: expected a name")
 
 
-@pytest.mark.parametrize("value", [f"{LEFT}-{RIGHT}", "${OTHER}", ""])
+@pytest.mark.parametrize("value", [f"{LEFT}-{RIGHT}", "${OTHER}"])
 def test_a_lone_placeholder_without_a_url_does_not_show_its_value(value: str) -> None:
     """A secret in the wrong variable is not told, and expansion ends after one step."""
     assert error_of("${PUBSUB_URL}", {"PUBSUB_URL": value, "OTHER": "memory://"}) == (
         "bad URL ${PUBSUB_URL}: environment variable PUBSUB_URL does not hold a URL: expected scheme://host"
+    )
+
+
+def test_a_lone_placeholder_that_is_empty() -> None:
+    """An empty variable is told from one that holds something else."""
+    assert error_of("${PUBSUB_URL}", {"PUBSUB_URL": " "}) == (
+        "bad URL ${PUBSUB_URL}: environment variable PUBSUB_URL is empty: expected scheme://host"
     )
 
 

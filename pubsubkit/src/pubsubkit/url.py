@@ -159,6 +159,8 @@ class _Reader:
             return str(default).strip()
         if value is None:
             self._lookup(placeholder, "used as the URL")
+        elif not value.strip():
+            self.problems.append(f"environment variable {name} is empty: expected scheme://host")
         elif "://" not in value:
             # It is not shown: it may be a secret that was put in the wrong place.
             self.problems.append(f"environment variable {name} does not hold a URL: expected scheme://host")

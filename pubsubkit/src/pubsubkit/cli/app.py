@@ -82,7 +82,7 @@ def _fail(error: Exception | str, code: int) -> int:
     epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@url_option(envvar="PUBSUBKIT_URL")
+@url_option(show_variable=True)
 @verbose_option
 @click.version_option(package_name="pubsubkit", message="pubsubkit %(version)s")
 @click.pass_context

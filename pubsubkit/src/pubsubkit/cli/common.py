@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pubsubkit.cli.logs import set_up_logging
 
 __all__ = ["Settings", "common_options", "url_option", "verbose_option"]
 
 _Command = Callable[..., Any]
+_VARIABLE = "PUBSUBKIT_URL"
 
 
 @dataclass
@@ -20,20 +23,23 @@ class Settings:
     """What holds for all commands."""
 
     url: str | None = None
+    """What ``--url`` said."""
 
     def need_url(self) -> str:
-        """Return the URL.
+        """Return the URL; a placeholder for that of the environment, which the library never shows when it is none.
 
         :raises UsageError: none was given.
         """
-        if self.url:
+        if self.url is not None:
             return self.url
+        if _VARIABLE in os.environ:
+            return f"${{{_VARIABLE}}}"
         raise click.UsageError("no broker given: use --url, as in --url nats://localhost:4222, or set PUBSUBKIT_URL")
 
 
-def _set_url(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    settings = context.ensure_object(Settings)
-    settings.url = value if value is not None else settings.url
+def _set_url(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+        context.ensure_object(Settings).url = value
 
 
 def _set_verbose(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -41,12 +47,12 @@ def _set_verbose(_context: click.Context, _parameter: click.Parameter, value: bo
         set_up_logging(verbose=True)
 
 
-def url_option(*, envvar: str | None = None) -> Callable[[_Command], _Command]:
-    """Return the option ``--url``."""
+def url_option(*, show_variable: bool = False) -> Callable[[_Command], _Command]:
+    """Return the option ``--url``; its help may name the variable of the environment as well."""
     return click.option(
         "--url",
         metavar="URL",
-        envvar=envvar,
+        envvar=_VARIABLE if show_variable else None,
         show_envvar=True,
         expose_value=False,
         callback=_set_url,

@@ -12,6 +12,7 @@ import click
 from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import CommandError
 from pubsubkit.cli.logs import records_hidden
+from pubsubkit.url import BackendURL
 
 __all__ = ["contract"]
 
@@ -58,7 +59,7 @@ def contract(
     """  # noqa: D301 - \b is a mark for click
     suite = _import("pubsubkit_contract.command")
     with records_hidden(below=logging.CRITICAL + 1):
-        named = targets or (settings.need_url(),)
+        named = targets or (BackendURL.parse(settings.need_url()).reveal(),)
         collected, code = suite.run(named, only=only, seed=seed, time_scale=time_scale)
     if collected is not None:
         collected.write(files["json_file"], files["html_file"], files["markdown_file"])

@@ -17,7 +17,6 @@ from pubsubkit.cli.samples import sample_events
 from pubsubkit.cli.session import opened
 from pubsubkit.errors import PubSubError
 from pubsubkit.options import ConsumerOptions, PublisherOptions, StreamOptions
-from pubsubkit.redaction import redact
 
 if TYPE_CHECKING:
     from pubsubkit.backend import Backend
@@ -47,12 +46,12 @@ def demo(settings: Settings) -> int:
       pubsubkit demo
       pubsubkit --url nats://localhost:4222 demo
     """  # noqa: D301 - \b is a mark for click
-    return stopping.run(lambda stop: _tell(stop, settings.url or "memory://"))
+    return stopping.run(lambda stop: _tell(stop, settings.url or "${PUBSUBKIT_URL:-memory://}"))
 
 
 async def _tell(stop: Stop, url: str) -> int:
     async with opened(stop, url) as backend:
-        story = _Story(backend, redact(url), f"demo-{secrets.token_hex(4)}")
+        story = _Story(backend, f"demo-{secrets.token_hex(4)}")
         try:
             await stop.race(story.tell())
         finally:
@@ -72,10 +71,9 @@ class _Read:
 class _Story:
     """One demo on one stream."""
 
-    def __init__(self, backend: Backend, shown_url: str, name: str) -> None:
+    def __init__(self, backend: Backend, name: str) -> None:
         self.name = name
         self._backend = backend
-        self._shown_url = shown_url
         self._stream = StreamOptions(name=name)
 
     async def tell(self) -> None:
@@ -96,7 +94,7 @@ class _Story:
         async with self._backend.publisher(options) as publisher:
             receipts = await publisher.publish_many(events)
         first, last = receipts[0].sequence, receipts[-1].sequence
-        click.echo(f"Published {len(receipts)} GitHub-like events to {self._shown_url}")
+        click.echo(f"Published {len(receipts)} GitHub-like events to {self._backend.address}")
         click.echo(f"  stream {self.name}, sequence numbers {first} to {last}")
         if [receipt.sequence for receipt in receipts] != list(range(1, len(events) + 1)):
             raise CommandError(f"promise not kept: the sequence numbers are {[r.sequence for r in receipts]}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,8 +67,7 @@ def run(
         worker.health_host = health_host
     if not _worker_logger.isEnabledFor(logging.INFO):
         _worker_logger.setLevel(logging.INFO)
-    given = settings.url if settings.url != os.environ.get("PUBSUBKIT_URL") else None
-    return asyncio.run(worker.run(url=given))
+    return asyncio.run(worker.run(url=settings.url))
 
 
 def _find(target: str) -> Worker:
