@@ -6,6 +6,7 @@ the verdict is the same everywhere.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
+from pubsubkit import ConfigurationError, PubSubError, connect
 from pubsubkit_contract.case import CONTRACT_VERSION
 from pubsubkit_contract.harness import load_harness
 from pubsubkit_contract.outcome import Outcome
@@ -42,12 +44,14 @@ def run(
     :param only: the groups to run, with commas between them; None for all.
     :param seed: what random histories are made from; None for a new one.
     :param time_scale: how many times as long to wait.
-    :raises ConfigurationError: a target cannot be opened.
+    :raises ConfigurationError: a target cannot be opened; then nothing is run on the others either.
     :raises InvalidArgumentError: there is no such group.
     """
     __tracebackhide__ = True
     for target in targets:
         load_harness(target)
+        if "://" in target:
+            asyncio.run(_try(target))
     options = [f"--pubsubkit-time-scale={time_scale}"]
     if only is not None:
         options.append(f"--pubsubkit-only={','.join(wanted_groups(only))}")
@@ -61,6 +65,19 @@ def run(
         code = pytest.main([*arguments, *options], plugins=[watch])
     watch.end()
     return watch.collected, _INTERRUPTED if watch.interrupted else int(code != 0)
+
+
+async def _try(url: str) -> None:
+    """Open the broker of *url* once, so that one that is not there is told before any case runs.
+
+    :raises ConfigurationError: it cannot be opened.
+    """
+    __tracebackhide__ = True
+    try:
+        async with connect(url):
+            pass
+    except PubSubError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 @contextmanager

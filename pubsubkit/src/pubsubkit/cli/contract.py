@@ -54,8 +54,8 @@ def contract(
       pubsubkit contract pubsubkit_nats.testing:NatsHarness --html nats.html
       pubsubkit contract nats://localhost:4222 --only ack,nak
 
-    Exit codes: 0 it conforms (with --only: what was run was kept), 1 it does not or the verdict is open, 2 the target
-    cannot be opened.
+    Exit codes: 0 it conforms (with --only: what was run was kept), 1 it does not or the verdict is open, 2 a target
+    cannot be opened, and then no case is run.
     """  # noqa: D301 - \b is a mark for click
     suite = _import("pubsubkit_contract.command")
     with records_hidden(below=logging.CRITICAL + 1):
