@@ -234,6 +234,16 @@ def test_empty_input() -> None:
     assert (result.exit_code, result.stderr) == (0, "published 0 messages\n")
 
 
+@pytest.mark.parametrize("arguments", [["a.b"], ["a.b", "-"], ["--jsonl", "-"]])
+def test_closed_stdin(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without stdin is told so, however stdin was asked for."""
+    with CliRunner().isolation() as (_, err, _):
+        monkeypatch.setattr(sys, "stdin", None)
+        with pytest.raises(SystemExit) as ended:
+            application(["--url", "memory://", "pub", *arguments], prog_name="pubsubkit")
+    assert (ended.value.code, err.getvalue()) == (2, b"pubsubkit: stdin is closed\n")
+
+
 def test_lines_from_other_systems(tmp_path: Path) -> None:
     """A byte order mark, CR LF, and a last line without a line feed are fine."""
     path = tmp_path / "events.jsonl"

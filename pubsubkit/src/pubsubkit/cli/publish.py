@@ -35,10 +35,18 @@ if TYPE_CHECKING:
 __all__ = ["pub"]
 
 
+class _Input(click.File):
+    """A file to read bytes from; ``-`` is stdin."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Open it."""
+        return standard_stream("stdin") if value == "-" else super().convert(value, param, ctx)
+
+
 @click.command()
 @click.argument("subject", required=False)
 @click.argument("data", required=False)
-@click.option("--jsonl", type=click.File("rb"), metavar="FILE", help="Publish a message per line of FILE; - is stdin.")
+@click.option("--jsonl", type=_Input("rb"), metavar="FILE", help="Publish a message per line of FILE; - is stdin.")
 @click.option("--stream", metavar="NAME", help="Stream to publish into.  [default: first token of the first subject]")
 @STORAGE
 @click.option("-H", "--header", type=header, multiple=True, metavar="'NAME: VALUE'", help="Header; may be repeated.")
