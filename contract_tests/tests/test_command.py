@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from pubsubkit.cli.app import application
 
 COMMAND = [sys.executable, "-m", "pubsubkit.cli", "contract"]
 A_FEW = "--only=ack,term"
@@ -123,6 +126,14 @@ def test_a_wrong_group(tmp_path: Path):
     """A misspelt group is exit code 2, with the groups that there are."""
     done = run(tmp_path, "memory://", "--only=akc")
     assert (done.returncode, "there are: ack, " in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("form", ["--json", "--html", "--markdown"])
+def test_a_report_that_cannot_be_written(form: str):
+    """It is told before the run, with exit code 2."""
+    result = CliRunner().invoke(application, ["contract", "nosuch://", form, "nosuch/report"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "cannot write a file in 'nosuch'" in result.stderr
 
 
 def test_a_broker_that_is_not_there(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,20 @@ from pubsubkit.url import BackendURL
 __all__ = ["contract"]
 
 _WRONG_SETUP = 2
-_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+class _Report(click.Path):
+    """A file to write when the run is over."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See before the run that it can be written."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.exists() and not os.access(path.parent, os.W_OK):
+            self.fail(f"cannot write a file in {str(path.parent)!r}", param, ctx)
+        return path
+
+
+_FILE = _Report(dir_okay=False, writable=True)
 
 
 @click.command()
