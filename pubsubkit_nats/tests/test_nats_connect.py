@@ -175,6 +175,16 @@ async def test_websocket(tmp_path: Path, certificates: dict[str, Path], unused_t
         await roundtrip(f"{scheme}://127.0.0.1:{unused_tcp_port}{query}")
 
 
+@pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float' is deprecated:DeprecationWarning")  # nats-py's
+async def test_websocket_to_the_port_for_clients(server: NatsServer):
+    """It is said without what the server tells of itself, and what to do."""
+    with pytest.raises(ConfigurationError) as caught:
+        await open_backend(server.url.replace("nats://", "nats+ws://"))
+    words = "the server does not speak websocket on this port; use nats://, or the port of its websocket block"
+    assert str(caught.value).endswith(words)
+    assert "\n" not in str(caught.value)
+
+
 def no_file(folder: Path) -> str:
     return f"nats://h?creds={folder / 'missing.creds'}"
 

@@ -24,6 +24,9 @@ _POLL_SECONDS = 0.01
 _NO_INFO = "expecting INFO"
 """What nats-py says of a connection that ends, or begins otherwise than by ``INFO``."""
 
+_NO_HTTP = "INFO {"
+"""What aiohttp repeats of a server that introduces itself in place of answering the request for a websocket."""
+
 
 class _GiveUp(Exception):  # noqa: N818 - never leaves this module
     """Carries the reason out of nats-py's loop of first attempts."""
@@ -86,6 +89,10 @@ def explain(error: Exception, client: Client, options: NatsOptions) -> PubSubErr
         end = Credentials(Path(options.creds)).end
         if end is not None and end <= datetime.now(UTC):
             return PermissionDeniedError(f"{error}; the credentials in {options.creds!r} expired at {end:%F %T} UTC")
+    if _NO_HTTP in str(error):
+        return ConfigurationError(
+            "the server does not speak websocket on this port; use nats://, or the port of its websocket block"
+        )
     broken = isinstance(error, OSError) and not isinstance(error, ssl.SSLCertVerificationError)
     if broken and wants_certificate(client) and not options.tls_cert:
         return ConfigurationError("the server wants a client certificate: give tls_cert, and its key in tls_key")
