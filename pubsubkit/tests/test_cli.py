@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
+from pubsubkit import ConsumerOptions, PublisherOptions, PubSubError, StreamOptions, connect
 from pubsubkit.cli.app import application
 from pubsubkit.cli.failure import one_line
 from pubsubkit.cli.samples import sample_events
 from pubsubkit.registry import register_backend, unregister_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
+
+    from pubsubkit import Backend
 
 SECRET = "hunter2"
 
@@ -338,6 +341,47 @@ def test_verbose_logs_to_stderr() -> None:
 def test_errors_are_one_line(text: str, line: str) -> None:
     """An error of several lines becomes one, and secrets are hidden."""
     assert one_line(text) == line
+
+
+async def _other_settings(backend: Backend) -> None:
+    stream = StreamOptions(name="a", subjects=("a.>",))
+    async with backend.consumer(ConsumerOptions(stream=stream, consumer_name="c")):
+        pass
+    async with backend.consumer(ConsumerOptions(stream=stream, consumer_name="c", ack_wait=9)):
+        pass
+
+
+async def _subject_outside(backend: Backend) -> None:
+    stream = StreamOptions(name="a", subjects=("a.>",))
+    async with backend.publisher(PublisherOptions(stream=stream)) as publisher:
+        await publisher.publish("b.c", b"")
+
+
+async def _filter_outside(backend: Backend) -> None:
+    stream = StreamOptions(name="a", subjects=("a.>",))
+    async with backend.consumer(ConsumerOptions(stream=stream, filter_subject="b.>")):
+        pass
+
+
+async def _no_backend(_: Backend) -> None:
+    connect("nosuch://")
+
+
+@pytest.mark.parametrize(
+    ("failing", "advice"),
+    [
+        (_other_settings, "change one of them, or leave the option out: ack_wait: 30.0 -> 9"),
+        (_subject_outside, "it holds a.>. Give another subject, or another --stream"),
+        (_filter_outside, "which holds a.>; change the filter"),
+        (_no_backend, ". Install the distribution that offers it"),
+    ],
+)
+async def test_advice_is_for_the_command_line(failing: Callable[[Backend], Awaitable[None]], advice: str) -> None:
+    """What the library advises a program is said in terms of the command line."""
+    with pytest.raises(PubSubError) as caught:
+        async with connect("memory://") as backend:
+            await failing(backend)
+    assert one_line(caught.value).endswith(advice)
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
