@@ -240,11 +240,21 @@ def test_empty_input() -> None:
 @pytest.mark.parametrize("arguments", [["a.b"], ["a.b", "-"], ["--jsonl", "-"]])
 def test_closed_stdin(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A process without stdin is told so, however stdin was asked for."""
+    assert run_without("stdin", monkeypatch, "pub", *arguments) == (2, b"pubsubkit: stdin is closed\n")
+
+
+@pytest.mark.parametrize("arguments", [["sub", "a.>"], ["demo"], ["contract"]])
+def test_closed_stdout(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is there for what it prints refuses to run without stdout."""
+    assert run_without("stdout", monkeypatch, *arguments) == (2, b"pubsubkit: stdout is closed\n")
+
+
+def run_without(stream: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[object, bytes]:
     with CliRunner().isolation() as (_, err, _):
-        monkeypatch.setattr(sys, "stdin", None)
+        monkeypatch.setattr(sys, stream, None)
         with pytest.raises(SystemExit) as ended:
-            application(["--url", "memory://", "pub", *arguments], prog_name="pubsubkit")
-    assert (ended.value.code, err.getvalue()) == (2, b"pubsubkit: stdin is closed\n")
+            application(["--url", "memory://", *arguments], prog_name="pubsubkit")
+        return ended.value.code, err.getvalue()
 
 
 def test_lines_from_other_systems(tmp_path: Path) -> None:

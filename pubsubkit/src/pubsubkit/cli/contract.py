@@ -13,6 +13,7 @@ import click
 from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import CommandError
 from pubsubkit.cli.logs import records_hidden
+from pubsubkit.cli.pipes import standard_stream
 from pubsubkit.url import BackendURL
 
 __all__ = ["contract"]
@@ -71,6 +72,7 @@ def contract(
     Exit codes: 0 it conforms (with --only: what was run was kept), 1 it does not or the verdict is open, 2 a target
     cannot be opened, and then no case is run.
     """  # noqa: D301 - \b is a mark for click
+    standard_stream("stdout")  # where the verdict goes
     suite = _import("pubsubkit_contract.command")
     with records_hidden(below=logging.CRITICAL + 1):
         named = targets or (BackendURL.parse(settings.need_url()).reveal(),)

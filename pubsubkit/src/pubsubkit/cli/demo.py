@@ -13,6 +13,7 @@ import click
 from pubsubkit.cli import stopping
 from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import DONE, CommandError
+from pubsubkit.cli.pipes import standard_stream
 from pubsubkit.cli.samples import sample_events
 from pubsubkit.cli.session import opened
 from pubsubkit.errors import PubSubError
@@ -46,6 +47,7 @@ def demo(settings: Settings) -> int:
       pubsubkit demo
       pubsubkit --url nats://localhost:4222 demo
     """  # noqa: D301 - \b is a mark for click
+    standard_stream("stdout")  # without one the story would be told to nobody
     return stopping.run(lambda stop: _tell(stop, settings.url or "${PUBSUBKIT_URL:-memory://}"))
 
 
