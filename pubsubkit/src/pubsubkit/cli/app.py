@@ -31,8 +31,8 @@ Exit codes:
   0    done; also: sub or run was ended by Ctrl-C or SIGTERM, or sub's output is no longer read
   1    the broker failed or refused something, a message could not be stored or replayed
   2    wrong usage, URL, option, set-up or input: the line on stderr says what to change
-  130  Ctrl-C (SIGINT) came before pub, dlq or demo was through, or a second time before run was
-  143  SIGTERM came before pub, dlq or demo was through, or a second time before run was
+  130  Ctrl-C came before pub, dlq, demo or contract was through, or a second time before run was
+  143  SIGTERM came before pub, dlq, demo or contract was through, or a second time before run was
 """
 
 
