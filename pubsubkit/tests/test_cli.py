@@ -401,6 +401,25 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("module", ["pubsubkit.backend", "click", "pubsubkit.cli.demo"])
+def test_ctrl_c_while_it_is_starting(module: str) -> None:
+    """Ctrl-C during any of the command's imports ends it with 130 and without a traceback."""
+    done = python(
+        f"""
+import sys
+from importlib.metadata import entry_points
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+[command] = entry_points(group="console_scripts", name="pubsubkit")
+command.load()()
+"""
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_missing_click() -> None:
     """Without click the command says in one line how to get it, with exit code 2."""
     result = python("import sys; sys.modules['click'] = None; from pubsubkit.cli import main; main()")

@@ -20,6 +20,4 @@ def main() -> None:
             raise
         sys.stderr.write("pubsubkit: the command line needs click; install it with: pip install 'pubsubkit[cli]'\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)  # Ctrl-C while it was starting
     application(prog_name="pubsubkit")

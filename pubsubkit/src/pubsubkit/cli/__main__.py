@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pubsubkit.cli import main
+from _pubsubkit_start import main
 
 if __name__ == "__main__":
     main()
