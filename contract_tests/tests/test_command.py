@@ -191,3 +191,23 @@ def test_ctrl_c(tmp_path: Path):
     assert process.returncode == 130, out + err
     assert "Traceback" not in out + err
     assert list(tmp_path.glob("pubsubkit-nats-*")) == []
+
+
+def test_ctrl_c_in_a_case(tmp_path: Path):
+    """Ctrl-C while a case waits ends it with 130 and without a traceback, too."""
+    (tmp_path / "slow.py").write_text(
+        """
+import asyncio, os, signal
+from pubsubkit_memory.delivery import MemoryDelivery
+from pubsubkit_memory.testing import MemoryHarness
+async def settle(self, settlement):
+    asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+    await asyncio.sleep(60)
+class SlowHarness(MemoryHarness):
+    async def start(self):
+        MemoryDelivery.settle = settle
+"""
+    )
+    done = run(tmp_path, "slow:SlowHarness", "--only=ack", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 130, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -213,8 +214,16 @@ class Runner:
             await asyncio.wait(left, timeout=_LEFTOVER_SECONDS)
 
     def _wait(self, work: Coroutine[None, None, _T]) -> _T:
+        """Run *work*; at Ctrl-C it is cancelled and cleans up before that goes on, or it would do so in a later run."""
+        task = self._loop.create_task(work)
         with interrupting(self._loop, self.timing.cap):
-            return self._loop.run_until_complete(work)
+            try:
+                return self._loop.run_until_complete(task)
+            except KeyboardInterrupt:
+                task.cancel()
+                with suppress(asyncio.CancelledError, KeyboardInterrupt):
+                    self._loop.run_until_complete(task)
+                raise
 
 
 def suite_version() -> str:
