@@ -33,7 +33,7 @@ async def receive(request: Request) -> dict[str, str]:
     try:
         event = as_event(await request.body(), request.headers["X-GitHub-Event"], request.headers["X-GitHub-Delivery"])
         await request.app.state.publisher.publish_event(event, deduplicate=True)
-    except (KeyError, ValueError) as error:  # InvalidArgumentError is a ValueError
+    except (KeyError, TypeError, ValueError) as error:  # InvalidArgumentError is a ValueError
         raise HTTPException(400, f"this is no web hook of GitHub: {error}") from error
     except TransientError as error:
         raise HTTPException(503, "the event could not be stored, deliver it again") from error
@@ -43,7 +43,9 @@ async def receive(request: Request) -> dict[str, str]:
 def as_event(body: bytes, name: str, delivery: str) -> CloudEvent:
     """Make the event; its type, ``github.issues.opened``, is also the subject under which it is published."""
     payload = json.loads(body)
+    if not isinstance(payload, dict):
+        raise TypeError("its body is no JSON object")
     kind = ".".join(filter(None, ("github", name, payload.get("action"))))
-    source = payload.get("repository", {}).get("html_url") or "https://github.com"
+    source = (payload.get("repository") or {}).get("html_url") or "https://github.com"
     attributes = {"type": kind, "source": source, "id": delivery, "datacontenttype": "application/json"}
     return CloudEvent(attributes, body)

@@ -107,6 +107,10 @@ def test_events(mode: Literal["binary", "structured"]):
     assert (event.get_id(), event.get_data()) == ("1", b"\xff")
 
 
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    """Takes nothing else."""
+
+
 SECRET = b"hunter2"
 
 
@@ -130,6 +134,9 @@ SECRET = b"hunter2"
         (Created, b'{"type": "\xff"}', "no Created: "),
         (Box[Any], b'{"content": ' + b"[" * 100_000, "no .*Box"),
         (CloudEvent, SECRET, "no CloudEvent"),
+        (dict[str, int], b'{"hunter2": "x"}', "…: Input should be a valid integer"),
+        (Created, b'{"type": "hunter2", "id": 1}', "Invalid value '…'"),
+        (Strict, b'{"hunter2": 1}', "unknown field"),
     ],
 )
 def test_undecodable(annotation: Any, data: bytes, text: str):

@@ -406,3 +406,18 @@ async def test_many_handlers_and_a_drain_at_any_moment(backend: Backend):
             await subscription.drain()
             await asyncio.gather(*readers)
     assert sorted(acked, key=int) == [b"%d" % number for number in range(1, 101)]
+
+
+async def test_released_messages_come_again_before_the_unread(backend: Backend):
+    """What was handed out and not begun goes back first, in its order, and its verdicts count no more."""
+    async with backend.publisher(PublisherOptions(stream_name="t")) as publisher:
+        await publisher.publish_many(("t.x", b"%d" % number) for number in range(4))
+    options = ConsumerOptions(stream_name="t", consumer_name="d")
+    async with backend.consumer(options).subscribe() as messages:
+        one, two, three = [await anext(messages) for _ in range(3)]
+        await one.ack()
+        await messages.drain(0, release=[one, two, three])
+        assert not await two.ack()
+    async with backend.consumer(options).subscribe() as messages:
+        again = [await anext(messages) for _ in range(3)]
+    assert [(message.data, message.metadata.num_delivered) for message in again] == [(b"1", 2), (b"2", 2), (b"3", 1)]

@@ -108,3 +108,16 @@ async def test_no_trace(lines: io.StringIO, header: str):
     async with connect("memory://") as backend, backend.publisher(options) as publisher:
         await publisher.publish("orders.x", b"", headers={"traceparent": header})
     assert "trace_id" not in json.loads(lines.getvalue())
+
+
+def test_a_line_is_json_whatever_is_in_the_record():
+    """Nothing is lost, no secret is shown, and an extra replaces no field of the line."""
+    record = logging.makeLogRecord({"name": "app", "levelno": 20, "levelname": "INFO", "msg": "odd \udcff"})
+    odd = {"url": "nats://u:hunter2@h", "level": "other", "pairs": {(1, 2): {3}}, "number": float("nan")}
+    vars(record).update(odd)
+    text = JsonFormatter().format(record)
+    text.encode()
+    line = json.loads(text, parse_constant=pytest.fail)
+    assert line["level"] == "INFO"
+    assert "hunter2" not in text
+    assert line["pairs"] == {"(1, 2)": "{3}"}

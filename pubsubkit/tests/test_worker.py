@@ -826,3 +826,87 @@ def test_how_long_leases_are_kept(options: dict[str, Any], lease: float):
     """A lease covers the handler's time and that of all before it in its lane, but not a handler that hangs."""
     assert Policy(stream="s", **options).consumer_options(leases=True).max_lease == lease
     assert Policy(stream="s", **options).consumer_options(leases=False).max_lease is None
+
+
+async def test_a_handler_that_runs_nothing(backend: Backend):
+    """A generator is refused; a plain function whose result nobody would await fails, and is never acked."""
+
+    def generator(text: str):
+        yield text
+
+    async def generator_too(text: str):
+        yield text
+
+    async def real(text: str) -> None:
+        raise AssertionError
+
+    def around(text: str) -> object:
+        return real(text)
+
+    worker = Worker(backend)
+    for function in (generator, generator_too):
+        with pytest.raises(ConfigurationError, match="yield"):
+            worker.add(function, stream="s")
+    await publish(backend, "1")
+    async with running(worker_of(backend, around, retry=Retry(max_deliver=1), dead_letter="s-dead")):
+        await settled(backend)
+    assert (await backend.stream_info("s-dead")).messages == 1
+
+
+class _EmptyError(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+async def test_an_error_that_is_falsy_is_an_error(backend: Backend):
+    """What a handler raises counts, whatever its truth value."""
+    await publish(backend, "1")
+
+    async def handle(text: str) -> None:
+        raise _EmptyError
+
+    async with running(worker_of(backend, handle, retry=Retry(max_deliver=1), dead_letter="s-dead")):
+        await settled(backend)
+    assert (await backend.stream_info("s-dead")).messages == 1
+
+
+async def test_a_log_that_fails_holds_up_nobody(backend: Backend):
+    """An application's record factory may object to our fields: verdicts are given, and the key goes on."""
+    ours, handled = logging.getLogRecordFactory(), []
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = ours(*args, **kwargs)
+        record.subject = "the application's own"
+        return record
+
+    async def handle(text: str) -> None:
+        handled.append(text)
+        if text == "1":
+            raise ValueError
+
+    await publish(backend, "1", "2")
+    logging.setLogRecordFactory(factory)
+    try:
+        options = {"retry": Retry(max_deliver=1), "dead_letter": "s-dead", "key": lambda _: "one"}
+        async with running(worker_of(backend, handle, **options)):
+            await settled(backend)
+    finally:
+        logging.setLogRecordFactory(ours)
+    assert handled == ["1", "2"]
+    assert (await backend.stream_info("s-dead")).messages == 1
+
+
+async def test_what_waited_too_long_for_its_key_is_left_to_others(backend: Backend):
+    """A message whose lease ran out in its lane comes again, and is handled then, once."""
+    handled: list[tuple[str, int]] = []
+
+    async def handle(message: Message) -> None:
+        handled.append((message.data.decode(), message.metadata.num_delivered))
+        if len(handled) == 1:
+            await asyncio.sleep(4 * MOMENT)
+
+    await publish(backend, "1", "2")
+    options = {"key": lambda _: "one", "concurrency": 2, "ack_wait": 2 * MOMENT, "max_lease": 2.5 * MOMENT}
+    async with running(worker_of(backend, handle, **options)):
+        await settled(backend)
+    assert [text for text, _ in handled].count("2") == 1

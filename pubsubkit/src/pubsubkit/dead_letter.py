@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Capability, OutgoingMessage, Settlement, Verdict
 from pubsubkit.errors import ConflictError, PubSubError
-from pubsubkit.logs import delivery_fields
+from pubsubkit.logs import delivery_fields, log_about
 from pubsubkit.options import PublisherOptions, StreamOptions
 from pubsubkit.payload import message_size
 from pubsubkit.provision import ensure_stream
@@ -85,13 +85,8 @@ class DeadLetters:
         if not isinstance(outcome, PubSubError):
             await delivery.settle(Settlement(Verdict.TERM, reason=reason))
             return
-        logger.warning(
-            "%r stays in stream %s: no dead letter: %s",
-            delivery.subject,
-            delivery.metadata.stream,
-            outcome,
-            extra=delivery_fields(delivery),
-        )
+        text = "%r stays in stream %s: no dead letter: %s"
+        _warn(delivery, text, delivery.subject, delivery.metadata.stream, outcome)
         if verdict is Verdict.TERM:
             raise outcome
         if Capability.NAK_DELAY in self._driver.capabilities:
@@ -102,7 +97,7 @@ class DeadLetters:
             await self.settle(delivery, _NAK)
         except Exception as error:  # noqa: BLE001 - the message has no verdict, and comes again after its ack_wait
             text = redact(str(error)) or type(error).__name__
-            logger.warning("%r could not be settled: %s", delivery.subject, text, extra=delivery_fields(delivery))
+            _warn(delivery, "%r could not be settled: %s", delivery.subject, text)
         finally:
             ledger.end()
 
@@ -113,8 +108,7 @@ class DeadLetters:
         unique = self._message_id(delivery)
         if message_size(delivery.data, {**headers, **origin}, unique) <= most:
             return OutgoingMessage(subject, delivery.data, {**headers, **origin}, unique)
-        fields = delivery_fields(delivery)
-        logger.warning("the dead letter %r has no room for its origin, which is %s", subject, origin, extra=fields)
+        _warn(delivery, "the dead letter %r has no room for its origin, which is %s", subject, origin)
         if message_size(delivery.data, headers, unique) > most:
             unique = None
         return OutgoingMessage(subject, delivery.data, headers or None, unique)
@@ -162,6 +156,10 @@ def _why(settlement: Settlement) -> str:
     if settlement.verdict is Verdict.TERM:
         return settlement.reason or "terminated"
     return f"{_EXHAUSTED}: {settlement.reason}" if settlement.reason else _EXHAUSTED
+
+
+def _warn(delivery: Delivery, text: str, *arguments: object) -> None:
+    log_about(logger, logging.WARNING, delivery_fields(delivery), text, *arguments)
 
 
 def _clean(reason: str) -> str:

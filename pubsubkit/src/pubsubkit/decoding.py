@@ -7,6 +7,7 @@ need its validation.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
@@ -36,6 +37,10 @@ _JSON_TYPES: dict[object, type] = {
     Sequence: list,
     MutableSequence: list,
 }
+_quoted = re.compile("'.*'")
+_TELLING = frozenset({"union_tag_invalid", "value_error", "assertion_error"})
+"""Faults in whose texts pydantic, or a validator of the application, may show values."""
+_unknown = re.compile("unknown field `.*`")
 _POSSIBLE = (
     "a handler can take Message, bytes, str, dict and list (JSON), CloudEvent, msgspec Structs, pydantic models and "
     "what else pydantic validates, such as dataclasses, TypedDicts and list[int]"
@@ -140,9 +145,16 @@ def _msgspec(annotation: object) -> Decoder:
         try:
             return decode_json(message.data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise DecodeError(f"the payload is no {_name(annotation)}: {error}") from error
+            raise DecodeError(f"the payload is no {_name(annotation)}: {_without_values(str(error))}") from error
 
     return decode
+
+
+def _without_values(text: str) -> str:
+    """What msgspec found, without what it quotes of the payload."""
+    found, at, place = text.rpartition(" - at ")
+    found = _quoted.sub("'…'", found if at else text)
+    return _unknown.sub("unknown field", found) + at + (place if at else "")
 
 
 def _pydantic(annotation: Any) -> Decoder:
@@ -158,6 +170,7 @@ def _pydantic(annotation: Any) -> Decoder:
     try:
         adapter = TypeAdapter[object](annotation)
         adapter.rebuild()  # else a name that is missing shows only when the first message comes
+        fields = frozenset(_properties(adapter.json_schema()))
     except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
         raise _impossible(annotation, error) from error
 
@@ -165,17 +178,31 @@ def _pydantic(annotation: Any) -> Decoder:
         try:
             return adapter.validate_json(message.data)
         except ValidationError as error:
-            raise DecodeError(f"the payload is no {_name(annotation)}: {_faults(error)}") from error
+            raise DecodeError(f"the payload is no {_name(annotation)}: {_faults(error, fields)}") from error
 
     return decode
 
 
-def _faults(error: ValidationError) -> str:
-    """What pydantic found, without the values."""
-    return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
-    )
+def _properties(schema: Any) -> Iterator[str]:
+    """The names of all fields in a JSON schema."""
+    if isinstance(schema, dict):
+        parts: dict[str, Any] = schema  # pyright: ignore[reportUnknownVariableType]
+        yield from parts.get("properties", {})
+        schema = list(parts.values())
+    if isinstance(schema, list):
+        each: list[Any] = schema  # pyright: ignore[reportUnknownVariableType]
+        for part in each:
+            yield from _properties(part)
+
+
+def _faults(error: ValidationError, fields: frozenset[str]) -> str:
+    """What pydantic found and where, without anything of the payload: of its names only those of *fields*."""
+    found: list[str] = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join(str(part) if isinstance(part, int) or part in fields else "…" for part in fault["loc"])
+        what = fault["type"] if fault["type"] in _TELLING else fault["msg"]
+        found.append(f"{place}: {what}" if place else what)
+    return "; ".join(found)
 
 
 def _impossible(annotation: object, error: Exception) -> ConfigurationError:

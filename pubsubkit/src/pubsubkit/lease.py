@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pubsubkit.errors import PubSubError
-from pubsubkit.logs import delivery_fields
+from pubsubkit.logs import delivery_fields, log_about
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,4 +43,5 @@ async def keep_leases(ledger: Ledger, extend: Callable[[Message], Awaitable[obje
                     await extend(message)
                 except PubSubError as error:
                     fields = delivery_fields(message.delivery)
-                    logger.info("the lease of %r was not extended: %s", message.subject, error, extra=fields)
+                    text = "the lease of %r was not extended: %s"
+                    log_about(logger, logging.INFO, fields, text, message.subject, error)

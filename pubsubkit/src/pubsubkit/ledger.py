@@ -47,6 +47,18 @@ class Ledger:
         if self._held.get(key) is message:
             del self._held[key]
 
+    def holds(self, message: Message) -> bool:
+        """Whether *message* has no verdict and its ``ack_wait`` has not run out."""
+        known = self._held.get(message.delivery.key) is message and not message.settled
+        return known and message.leased > time.monotonic() - self.ack_wait
+
+    def let_go(self, message: Message) -> bool:
+        """Let later verdicts on *message* do nothing; whether it is to be given back."""
+        held = self.holds(message)
+        self.remove(message)
+        message.seal()
+        return held
+
     def leased(self) -> list[Message]:
         """The messages without a verdict whose ``ack_wait`` has not run out: the others are somebody else's by now."""
         oldest = time.monotonic() - self.ack_wait

@@ -15,19 +15,20 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pubsubkit.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pubsubkit.driver import Delivery, OutgoingMessage
 
-__all__ = ["JsonFormatter", "TraceFilter", "delivery_fields", "outgoing_fields"]
+__all__ = ["JsonFormatter", "TraceFilter", "delivery_fields", "log_about", "outgoing_fields"]
 
 _traceparent = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}").match
 _OWN = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
@@ -48,6 +49,18 @@ def delivery_fields(delivery: Delivery) -> dict[str, object]:
 def outgoing_fields(stream: str, message: OutgoingMessage) -> dict[str, object]:
     """What a record about *message*, to be stored in *stream*, gets as ``extra``."""
     return {"stream": stream, "subject": message.subject, **_trace(message.headers or {})}
+
+
+def log_about(logger: logging.Logger, level: int, fields: Mapping[str, object], text: str, *arguments: object) -> None:
+    """Log *text* with *fields* as ``extra``; never raises, as what depends on a message must not fail with its log.
+
+    An application's record factory may have a field of its own by one of the names, and a filter may fail.
+    """
+    with suppress(Exception):
+        try:
+            logger.log(level, text, *arguments, extra=fields, stacklevel=2)
+        except KeyError:
+            logger.log(level, text, *arguments, stacklevel=2)
 
 
 class TraceFilter(logging.Filter):
@@ -80,20 +93,32 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
         moment = datetime.fromtimestamp(record.created, UTC)
-        line: dict[str, object] = {
+        own: dict[str, object] = {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
             "message": redact(record.getMessage()),
         }
-        extra = {name: value for name, value in vars(record).items() if name not in _OWN}
-        line |= {name: value for name, value in extra.items() if value not in ("", None)}
         if record.exc_info and (error := record.exc_info[1]) is not None:
-            line["error"] = redact(f"{type(error).__name__}: {error}")
-            line["traceback"] = redact(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False, default=str)
+            own["error"] = redact(f"{type(error).__name__}: {error}")
+            own["traceback"] = redact(self.formatException(record.exc_info))
+        extra = {name: _plain(value) for name, value in vars(record).items() if name not in _OWN}
+        line = {**own, **{name: value for name, value in extra.items() if name not in own and value not in ("", None)}}
+        return json.dumps(line, ensure_ascii=False).encode(errors="replace").decode()
 
 
 def _trace(headers: Mapping[str, str]) -> dict[str, object]:
     found = _traceparent(headers.get("traceparent", ""))
     return {"trace_id": found[1]} if found else {}
+
+
+def _plain(value: Any) -> object:
+    """A value as JSON has it, texts without secrets; what JSON does not have is its text."""
+    if isinstance(value, bool | int | None) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, Mapping):
+        items: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return {str(name): _plain(each) for name, each in items.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_plain, value)]  # pyright: ignore[reportUnknownArgumentType]
+    return redact(str(value))

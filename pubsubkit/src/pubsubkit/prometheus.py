@@ -129,7 +129,7 @@ class PrometheusPlugin:
         self, address: str, stream: str, subject: str, error: BaseException | None, latency: float
     ) -> None:
         """Count and measure a publish."""
-        labels = (address, stream, self._templates.of(subject), "error" if error else "ok")
+        labels = (address, stream, self._templates.of(subject), "ok" if error is None else "error")
         self._metrics.published[labels].inc()
         self._metrics.publish_seconds[labels].observe(latency)
 
@@ -159,7 +159,7 @@ class PrometheusPlugin:
     ) -> None:
         """Count a verdict."""
         if verdict is not Verdict.IN_PROGRESS:
-            outcome = "error" if error else verdict.value
+            outcome = verdict.value if error is None else "error"
             labels = (address, stream, self._templates.of(subject), group_name(consumer), outcome)
             self._metrics.processed[labels].inc()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Capability
 from pubsubkit.errors import PubSubError, TransientError
-from pubsubkit.logs import outgoing_fields
+from pubsubkit.logs import log_about, outgoing_fields
 from pubsubkit.receipt import PublishReceipt
 from pubsubkit.translate import portable
 
@@ -182,14 +182,9 @@ class Sender:
         return not self._closing.is_set()
 
     def _announce(self, message: OutgoingMessage, error: TransientError, attempt: int, delay: float) -> None:
-        logger.debug(
-            "publish to %s failed (attempt %d), again in %.3f s: %s",
-            message.subject,
-            attempt,
-            delay,
-            error,
-            extra=outgoing_fields(self._options.stream_name, message),
-        )
+        fields = outgoing_fields(self._options.stream_name, message)
+        text = "publish to %s failed (attempt %d), again in %.3f s: %s"
+        log_about(logger, logging.DEBUG, fields, text, message.subject, attempt, delay, error)
         if self._hooks.retrying is not None:
             stream, subject = self._options.stream_name, message.subject
             self._hooks.retrying(stream=stream, subject=subject, error=error, attempt=attempt, delay=delay)

@@ -22,7 +22,7 @@ from pubsubkit.redaction import redact
 from pubsubkit.translate import portable, translating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from pubsubkit.connection import Connection
     from pubsubkit.driver import ConsumerSpec, DriverSubscription
@@ -115,7 +115,7 @@ class Subscription(Closing):
             report_received(self.hooks.received, delivery)
         return message
 
-    async def drain(self, timeout: float = 30.0) -> None:
+    async def drain(self, timeout: float = 30.0, *, release: Sequence[Message] = ()) -> None:
         """Stop gracefully: end the iteration, wait for the verdicts of the handlers, then close as :meth:`aclose` does.
 
         Messages that nobody has seen go back to the broker at once.  Those that were handed out can be settled, and
@@ -129,6 +129,8 @@ class Subscription(Closing):
 
         :param timeout: seconds to wait for verdicts.  Closing takes its own time: a broker that is gone or silent is
             not waited for longer than some seconds, and is a warning in the log.
+        :param release: messages that were handed out and that nobody has begun to handle: they are given back at once,
+            before those that nobody has seen, so that all come again in their order.
         :raises InvalidArgumentError: *timeout* is no number from 0 to 1e9.
         """
         check_wait("timeout", timeout)
@@ -136,11 +138,16 @@ class Subscription(Closing):
         if self._inner is not None and not self.closed:
             if Capability.NAK in self._connection.driver.capabilities:
                 if self._stopping is None:
-                    stop = self._bounded(partial(self._inner.aclose, ()), "stopped")
+                    held = [message.delivery for message in release if self._ledger.let_go(message)]
+                    stop = self._bounded(partial(self._inner.aclose, held), "stopped")
                     self._stopping = asyncio.ensure_future(stop)
                 await asyncio.wait([self._stopping])
             await self._ledger.settled(until)
         await self.aclose()
+
+    def holds(self, message: Message) -> bool:
+        """Whether *message* has no verdict and its ``ack_wait`` is not over, so that nobody else has it by now."""
+        return self._ledger.holds(message)
 
     def limit(self, room: int) -> None:
         """Fetch no more than *room* messages ahead of those that were handed out, until the next call.

@@ -71,3 +71,7 @@ async def _end(process: Process, seconds: float | None) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+    except asyncio.CancelledError:  # by a second signal, of which it is told as well
+        with suppress(ProcessLookupError):
+            process.terminate()
+        raise

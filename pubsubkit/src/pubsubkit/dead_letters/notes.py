@@ -44,9 +44,10 @@ class Notes:
             async with aclosing(read_stored(self._backend, self.stream, self._last + 1)) as messages:
                 async for message in messages:
                     self._last = message.metadata.sequence
-                    note = json.loads(message.data)
                     verdict: Settled = "purged" if message.subject.endswith(".purged") else "replayed"
-                    self._found[note["sequence"], note["timestamp"]] = verdict
+                    with suppress(ValueError, LookupError, TypeError):  # somebody else's message is no note
+                        note = json.loads(message.data)
+                        self._found[note["sequence"], note["timestamp"]] = verdict
 
     async def publisher(self, options: StreamOptions) -> Publisher:
         """Return a publisher for :meth:`add`, to be entered.

@@ -28,7 +28,7 @@ class Operation(NamedTuple):
 
     def ended(self, error: BaseException | None) -> Attributes:
         """The attributes of one that has ended, with *error* when it failed."""
-        return {**self.attributes, ERROR_TYPE: type_name(error)} if error else self.attributes
+        return {**self.attributes, ERROR_TYPE: type_name(error)} if error is not None else self.attributes
 
 
 class Operations:

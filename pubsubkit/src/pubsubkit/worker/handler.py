@@ -29,6 +29,8 @@ class Handler:
     def __init__(self, function: Callable[..., Any], policy: Policy) -> None:
         if not callable(function):
             raise ConfigurationError(f"a handler must be a function, not {function!r}")
+        if any(map(_is_generator, (function, getattr(function, "__call__", None)))):  # noqa: B004 - the method itself
+            raise ConfigurationError(f"a handler must not yield, as {function!r} does: calling it runs nothing")
         self.function = function
         self.policy = policy
         self.name = str(getattr(function, "__name__", type(function).__name__))
@@ -37,6 +39,10 @@ class Handler:
             self.decode = decoder(_annotation(function))
         except ConfigurationError as error:
             raise ConfigurationError(f"handler {self.name}: {error}") from error
+
+
+def _is_generator(function: object) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _annotation(function: Callable[..., Any]) -> object:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pubsubkit.errors import ClosedError, PubSubError, TransientError
+from pubsubkit.errors import ClosedError, TransientError
 from pubsubkit.hooks import processing
 from pubsubkit.options import LONGEST_SECONDS
 from pubsubkit.retry import Backoff
@@ -46,6 +46,8 @@ class Member:
         self._threads = threads
         self._places = asyncio.Semaphore(self._policy.concurrency)
         self._lanes = Lanes()
+        # What is on its way at a stop has used up a delivery, which may be the only one before it is a dead letter.
+        self._keeps_chances = bool(self._policy.dead_letter) and self._policy.max_deliver == 1
         self._late: dict[Message, asyncio.Future[BaseException | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.held = 0
@@ -64,7 +66,7 @@ class Member:
         """Take messages and start handling them, until cancelled; raises what iterating does."""
         while True:
             await self._places.acquire()
-            self._subscription.limit(self._policy.concurrency - self.held)
+            self._subscription.limit(1 if self._keeps_chances else self._policy.concurrency - self.held)
             message = await anext(self._subscription, None)
             if message is None:
                 raise ClosedError("the backend was closed while the worker ran")
@@ -76,9 +78,9 @@ class Member:
         A waiting message whose last delivery this is stays in its lane and is handled: given back it would be a dead
         letter that no handler has seen.
         """
-        draining = asyncio.ensure_future(self._consumer.drain(LONGEST_SECONDS))
-        for message in self._lanes.take(self._may_come_again):
-            await self._give_back(message)
+        waiting = self._lanes.take(self._may_come_again)
+        self.held -= len(waiting)
+        draining = asyncio.ensure_future(self._subscription.drain(LONGEST_SECONDS, release=waiting))
         if self._tasks:
             await halt.unless_forced(asyncio.wait([*self._tasks]), grace)
         await self._cut_off()
@@ -97,13 +99,6 @@ class Member:
     def _may_come_again(self, message: Message) -> bool:
         most = self._policy.max_deliver
         return most is None or message.metadata.num_delivered < most
-
-    async def _give_back(self, message: Message) -> None:
-        self.held -= 1
-        try:
-            await message.nak_with_delay(0)
-        except PubSubError as error:
-            logger.info("%r is given back when the subscription closes: %s", message.subject, error)
 
     def _take(self, message: Message) -> None:
         self.held += 1
@@ -128,18 +123,25 @@ class Member:
     async def _handle_lane(self, key: Hashable, first: Message) -> None:
         message: Message | None = first
         while message is not None:
-            await self._handle(message)
+            if self._subscription.holds(message):
+                await self._handle(message)
+            else:
+                logger.info("%r waited until its lease was over: it comes again", message.subject)
+                self._free()
             message = self._lanes.next(key)
 
     async def _handle(self, message: Message, error: Exception | None = None) -> None:
         """Handle *message*, or settle it by the *error* that came before; then its place is free."""
         try:
-            await self._settle(message, error or await self._attempt(message))
+            await self._settle(message, await self._attempt(message) if error is None else error)
             if message in self._late:
                 await self._late.pop(message)
         finally:
-            self.held -= 1
-            self._places.release()
+            self._free()
+
+    def _free(self) -> None:
+        self.held -= 1
+        self._places.release()
 
     async def _attempt(self, message: Message) -> BaseException | None:
         """Let the handler handle it; return what it raised."""
@@ -171,27 +173,27 @@ class Member:
 
     async def _settle(self, message: Message, error: BaseException | None) -> None:
         """Give the verdict; while the broker cannot be reached it is tried again, and the place stays taken."""
-        outcome = Outcome(message, self._policy, error) if error else None
-        if outcome:
+        outcome = None if error is None else Outcome(message, self._policy, error)
+        if outcome is not None:
             outcome.log(self._handler.name)
         attempt = 0
         while True:
             try:
-                await (outcome.settle() if outcome else message.ack())
+                await (message.ack() if outcome is None else outcome.settle())
             except TransientError as failure:
                 attempt += 1
                 logger.info("no verdict on %r yet: %s", message.subject, failure)
                 await _SETTLE_AGAIN.sleep(_SETTLE_AGAIN.delay(attempt))
-            except PubSubError as failure:
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the next of its key must not wait for it
                 await self._give_up(message, failure)
                 return
             else:
                 return
 
-    async def _give_up(self, message: Message, failure: PubSubError) -> None:
+    async def _give_up(self, message: Message, failure: Exception) -> None:
         """The verdict was refused, because no dead letter could be stored for example."""
         logger.warning("no verdict on %r, it comes again: %s", message.subject, failure)
         try:
             await message.nak_with_delay(_AGAIN_SECONDS)
-        except PubSubError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             logger.info("%r comes again when its lease ends: %s", message.subject, error)

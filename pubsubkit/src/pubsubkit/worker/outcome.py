@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
 from pubsubkit.errors import DecodeError
 from pubsubkit.labels import type_name
-from pubsubkit.logs import delivery_fields
+from pubsubkit.logs import delivery_fields, log_about
 from pubsubkit.worker.verdicts import Reject, RetryAfter
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Outcome:
         self._policy = policy
         self._error = error
         cause = error.__cause__ if isinstance(error, Reject) else None
-        self._type = type_name(cause or error)
+        self._type = type_name(error if cause is None else cause)
         self._text = _one_line(error)
         self._rejected = isinstance(error, (Reject, *policy.retry.non_retryable)) or (
             isinstance(error, DecodeError) and policy.on_malformed == "reject"
@@ -53,7 +54,10 @@ class Outcome:
         """
         meta, most = self._message.metadata, self._policy.max_deliver
         known = isinstance(self._error, Reject | RetryAfter | DecodeError)
-        logger.warning(
+        log_about(
+            logger,
+            logging.WARNING,
+            {**delivery_fields(self._message.delivery), "error_type": self._type},
             "handler %s: %s on %r of %s/%s, delivery %d%s: %s",
             handler,
             f"{self._type}: {self._text}" if known else self._type,
@@ -63,10 +67,10 @@ class Outcome:
             meta.num_delivered,
             f" of {most}" if most else "",
             self._consequence(),
-            extra={**delivery_fields(self._message.delivery), "error_type": self._type},
         )
         if not known:
-            logger.debug("the error of handler %s", handler, exc_info=self._error)
+            with suppress(Exception):  # as in log_about
+                logger.debug("the error of handler %s", handler, exc_info=self._error)
 
     def _consequence(self) -> str:
         policy, count = self._policy, self._message.metadata.num_delivered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
@@ -43,7 +44,7 @@ class Threads:
         def work() -> None:
             error: BaseException | None = None
             try:
-                context.run(function, value)
+                _check_done(context.run(function, value))
             except BaseException as raised:  # noqa: BLE001 - handed to who waits
                 error = raised
             with suppress(RuntimeError):  # the loop is closed: nobody waits
@@ -65,3 +66,11 @@ class Threads:
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
             work()
+
+
+def _check_done(result: object) -> None:
+    """Raise when the call has run nothing, as that of a plain function around an async one."""
+    if inspect.iscoroutine(result):
+        result.close()
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(f"the handler returned a {type(result).__name__}, which nobody runs; make it an async def")
