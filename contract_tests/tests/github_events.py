@@ -1,6 +1,4 @@
-"""The events for runs on real input: the file that ``PUBSUBKIT_EVENTS`` names, one that lies beside the repository, or
-the sample in this folder.
-"""
+"""The events for runs on real input: the file that ``PUBSUBKIT_EVENTS`` names, or else a small sample."""
 
 import json
 import os

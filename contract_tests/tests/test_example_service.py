@@ -1,4 +1,6 @@
-"""The example in ``examples/github_events``, as it stands, on the real web hooks of GitHub.
+"""The example in ``examples/github_events``, as it stands, on web hooks of GitHub.
+
+It takes the file that ``PUBSUBKIT_EVENTS`` names, or else a small sample.
 
 Its chat refuses some events and is broken for others, so that it is known which must end as dead letters.
 """
