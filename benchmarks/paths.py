@@ -1,7 +1,7 @@
 """The paths, and how one cell (a path with a size, a storage and an event loop) is measured.
 
 All contenders of a cell take turns for some rounds, in an order that is rotated between the rounds, on one server.  A
-round that is not counted comes first, for everybody, unless there is only one.
+round of as many messages that is not counted comes first, unless there is only one round.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from paths import Cell, Measured
 
-__all__ = ["Judgement", "judge", "tables"]
+__all__ = ["Judgement", "judge", "legend", "tables"]
 
 
 class Bar(NamedTuple):
@@ -42,7 +42,7 @@ BARS = (
 
 
 class Judgement(NamedTuple):
-    """A bar, held against a cell."""
+    """A bar, beside what a cell reached."""
 
     cell: Cell
     ours: str
@@ -65,8 +65,12 @@ class Judgement(NamedTuple):
         return "met" if self.met else "**missed**"
 
 
-def judge(measured: Measured) -> Iterator[Judgement]:
-    """Hold every bar of the path against what was measured; those of absent rivals are left out."""
+def judge(results: Sequence[Measured]) -> list[Judgement]:
+    """Put every bar beside what was measured on its path; those of absent rivals are left out."""
+    return [judgement for measured in results for judgement in _judge(measured)]
+
+
+def _judge(measured: Measured) -> Iterator[Judgement]:
     for bar in BARS:
         if bar.path != measured.cell.path or (bar.rival and bar.rival not in measured.figures):
             continue
@@ -79,16 +83,23 @@ def judge(measured: Measured) -> Iterator[Judgement]:
                 yield Judgement(measured.cell, ours, bar.rival, bar.figure, value, limit, bar.stretch, bar.at_most)
 
 
+def legend(results: Sequence[Measured]) -> str:
+    """What a reader of the page must know first, as a paragraph."""
+    judgements = judge(results)
+    missed = sum(not one.met for one in judgements)
+    return (
+        "A bar is the ratio to a rival, or the figure, that pubsubkit is to reach, and the stretch, which counts at "
+        f"128 bytes, one that would be better still; {missed} of {len(judgements)} bars are missed. "
+        "A load average above 1 per core makes the figures unreliable.\n"
+    )
+
+
 def tables(results: Sequence[Measured]) -> Iterator[str]:
     """The lines of a Markdown page: the bars, then all medians, then who is missing."""
-    judgements = [one for result in results for one in judge(result)]
-    missed = sum(not one.met for one in judgements)
     yield "## Bars\n"
-    yield "A bar is the ratio that pubsubkit is to reach, a stretch one that would be better still. "
-    yield f"{missed} of {len(judgements)} are missed. A load above 1 makes the figures unreliable.\n"
     yield "| path | loop | storage | bytes | ours | against | reached | bar | |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for one in judgements:
+    for one in judge(results):
         sign = "≤" if one.at_most else "≥"
         reached = f"{one.value:.2f} ×" if one.rival else f"{one.value:.1f} {one.figure}"
         figure = f" ({one.figure})" if one.figure != "msg/s" and one.rival else ""

@@ -1,4 +1,4 @@
-"""Measure pubsubkit beside its rivals, and hold the ratios against the bars.
+"""Measure pubsubkit beside its rivals on Linux, and report the ratios beside bars.
 
 Everything that is compared runs in this one process, takes turns, and uses one private nats-server per event loop.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 from chart import chart
 from paths import PATHS, Measured, cells, measure
-from report import judge, tables
+from report import judge, legend, tables
 
 from pubsubkit_nats.testing import NatsServer
 
@@ -109,13 +109,13 @@ def main() -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
             results += runner.run(measure_all(given, loop))
     context = conditions()
-    lines = ["# Speed\n", ", ".join(f"{name} {value}" for name, value in context.items()) + ".\n"]
+    lines = ["# Speed\n", legend(results), ", ".join(f"{name} {value}" for name, value in context.items()) + ".\n"]
     if given.chart:
         given.chart.write_text(chart(results))
         lines.append(f"![Medians of the contenders]({given.chart.name})\n")
     sys.stdout.write("\n".join([*lines, *tables(results)]) + "\n")
     if given.json:
-        bars = [one._asdict() | {"met": one.met} for result in results for one in judge(result)]
+        bars = [one._asdict() | {"met": one.met} for one in judge(results)]
         cells_ = [result._asdict() | {"cell": result.cell._asdict()} for result in results]
         bars = [bar | {"cell": bar["cell"]._asdict()} for bar in bars]
         given.json.write_text(json.dumps({"conditions": context, "bars": bars, "cells": cells_}, indent=1) + "\n")

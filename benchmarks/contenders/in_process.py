@@ -36,6 +36,7 @@ async def ours(_: str) -> AsyncGenerator[Run]:
 
 @contender("in process", "asyncio.Queue")
 async def queue(_: str) -> AsyncGenerator[Run]:
+    """Nothing is kept, nothing is acked."""
     waiting: asyncio.Queue[bytes] = asyncio.Queue(100)
 
     async def run(work: Work) -> None:

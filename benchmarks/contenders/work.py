@@ -4,7 +4,7 @@ A contender opens its connection, yields the coroutine function that does the wo
 and durable consumer exist.  The starting line is ``work.begin()``: what is opened first, asks for and sends nothing
 before.  A consumer settles every message with an ack of its own and then crosses the finish line, ``work.settled()``,
 which waits until the server has them all; tidying up comes after it.  A publisher's finish line is its return: the
-confirmation of every message has been looked at by then.
+confirmation of every message has been looked at by then.  Those that do less, to show a floor, say so.
 """
 
 from __future__ import annotations
