@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from pubsubkit.ledger import Ledger
     from pubsubkit.options import ConsumerOptions
 
-__all__ = ["NEEDED", "DeadLetters", "ensure_dead_letters"]
+__all__ = ["NEEDED", "PREFIX", "DeadLetters", "ensure_dead_letters"]
 
 logger = logging.getLogger("pubsubkit.consumer")
 
 NEEDED = (Capability.TERM, Capability.HEADERS, Capability.DELIVERY_COUNT)
 """What a backend must have for dead letters."""
+PREFIX = "Pubsubkit-Dead-Letter-"
+"""Begins the name of every header that says where a dead letter came from."""
 
 _AGAIN_SECONDS = 5.0
 _REASON_CHARACTERS = 1000
@@ -126,7 +128,7 @@ class DeadLetters:
         }
         if error:
             values["Error"] = _clean(error)
-        return {f"Pubsubkit-Dead-Letter-{name}": value for name, value in values.items()}
+        return {f"{PREFIX}{name}": value for name, value in values.items()}
 
     def _message_id(self, delivery: Delivery) -> str | None:
         """The same for all deliveries of a message; the time tells it from one of a stream that was made anew."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pubsubkit.dead_letter import PREFIX
 from pubsubkit.errors import InvalidArgumentError
 from pubsubkit.subjects import check_filter, matches
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pubsubkit.message import Message
 
 __all__ = ["DeadLetter", "Selection", "Settled", "to_letter"]
-
-_PREFIX = "Pubsubkit-Dead-Letter-"
 
 Settled = Literal["replayed", "purged"]
 
@@ -91,14 +90,14 @@ class Selection:
 
 def to_letter(message: Message, stream: str, settled: Settled | None) -> DeadLetter:
     """Return what *message* of *stream* is as a dead letter."""
-    origin = {name.removeprefix(_PREFIX): text for name, text in message.headers.items() if name.startswith(_PREFIX)}
+    origin = {name.removeprefix(PREFIX): text for name, text in message.headers.items() if name.startswith(PREFIX)}
     meta = message.metadata
     return DeadLetter(
         sequence=meta.sequence,
         timestamp=meta.timestamp,
         subject=origin.get("Subject") or message.subject.removeprefix(f"{stream}."),
         data=message.data,
-        headers={name: text for name, text in message.headers.items() if not name.startswith(_PREFIX)},
+        headers={name: text for name, text in message.headers.items() if not name.startswith(PREFIX)},
         stream=origin.get("Stream", ""),
         consumer=origin.get("Consumer", ""),
         original_sequence=_number(origin.get("Sequence", "")),
