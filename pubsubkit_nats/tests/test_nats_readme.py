@@ -5,10 +5,8 @@ import re
 import textwrap
 from pathlib import Path
 
-import nats
 import pytest
 
-from pubsubkit_nats import NatsBackend
 from pubsubkit_nats.testing import NatsServer
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text("utf-8"), re.DOTALL)
@@ -18,7 +16,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README
 async def test_an_example(server: NatsServer, number: int):
     """Each example works on a server that is where the example says."""
     code = BLOCKS[number].replace("nats://localhost:4222", server.url)
-    names: dict[str, object] = {"nats": nats, "NatsBackend": NatsBackend}
+    names: dict[str, object] = {}
     exec(f"async def example():\n{textwrap.indent(code, '    ')}\n    return locals()", names)
     async with asyncio.timeout(10):
         found = await names["example"]()  # type: ignore[operator]
