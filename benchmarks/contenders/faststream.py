@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from contenders.work import BUFFER, Work, contender, gathered
+from contenders.work import BUFFER, Work, contender, gathered, one_by_one
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -78,10 +78,4 @@ async def faststream_gathered(url: str) -> AsyncGenerator[Run]:
 @contender("publish", "FastStream")
 async def faststream_publish(url: str) -> AsyncGenerator[Run]:
     async with faststream_broker(url) as broker:
-
-        async def run(work: Work) -> None:
-            work.begin()
-            for _ in range(work.count):
-                await broker.publish(work.payload, work.subject, stream=work.stream)
-
-        yield run
+        yield lambda work: one_by_one(work, lambda: broker.publish(work.payload, work.subject, stream=work.stream))

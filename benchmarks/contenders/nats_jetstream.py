@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from contenders.work import ACK_PENDING, Work, contender, gathered
+from contenders.work import ACK_PENDING, Work, contender, gathered, one_by_one
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -54,10 +54,4 @@ async def jetstream_gathered(url: str) -> AsyncGenerator[Run]:
 @contender("publish", "nats-jetstream")
 async def jetstream_publish(url: str) -> AsyncGenerator[Run]:
     async with next_generation(url) as context:
-
-        async def run(work: Work) -> None:
-            work.begin()
-            for _ in range(work.count):
-                await context.publish(work.subject, work.payload)
-
-        yield run
+        yield lambda work: one_by_one(work, lambda: context.publish(work.subject, work.payload))

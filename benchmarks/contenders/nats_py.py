@@ -8,7 +8,7 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from contenders.work import BUFFER, WINDOW, Work, contender, trips
+from contenders.work import BUFFER, WINDOW, Work, contender, one_by_one, trips
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -103,13 +103,7 @@ async def nats_publish_async(url: str) -> AsyncGenerator[Run]:
 async def nats_publish(url: str) -> AsyncGenerator[Run]:
     async with nats_client(url) as client:
         context = client.jetstream()
-
-        async def run(work: Work) -> None:
-            work.begin()
-            for _ in range(work.count):
-                await context.publish(work.subject, work.payload)
-
-        yield run
+        yield lambda work: one_by_one(work, lambda: context.publish(work.subject, work.payload))
 
 
 @contender("latency", "core NATS")

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from contenders.work import BUFFER, Work, contender, gathered
+from contenders.work import BUFFER, Work, contender, gathered, one_by_one
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -53,10 +53,4 @@ async def rust_gathered(url: str) -> AsyncGenerator[Run]:
 @contender("publish", "natsrpy")
 async def rust_publish(url: str) -> AsyncGenerator[Run]:
     async with rust_context(url) as context:
-
-        async def run(work: Work) -> None:
-            work.begin()
-            for _ in range(work.count):
-                await context.publish(work.subject, work.payload, wait=True)
-
-        yield run
+        yield lambda work: one_by_one(work, lambda: context.publish(work.subject, work.payload, wait=True))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contenders.work import ACK_PENDING, BUFFER, WINDOW, Work, contender, trips
+from contenders.work import ACK_PENDING, BUFFER, WINDOW, Work, contender, one_by_one, trips
 from pubsubkit import ConsumerOptions, PublisherOptions, connect
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ async def ours_publish(url: str) -> AsyncGenerator[Run]:
 
         async def run(work: Work) -> None:
             async with backend.publisher(PublisherOptions(stream_name=work.stream)) as publisher:
-                work.begin()
-                for _ in range(work.count):
-                    await publisher.publish(work.subject, work.payload)
+                await one_by_one(work, lambda: publisher.publish(work.subject, work.payload))
 
         yield run
 

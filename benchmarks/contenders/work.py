@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Run = Callable[["Work"], Awaitable[object]]
     Contender = Callable[[str], AbstractAsyncContextManager[Run]]
 
-__all__ = ["ACK_PENDING", "BUFFER", "CONTENDERS", "WINDOW", "Work", "contender", "gathered", "trips"]
+__all__ = ["ACK_PENDING", "BUFFER", "CONTENDERS", "WINDOW", "Work", "contender", "gathered", "one_by_one", "trips"]
 
 WINDOW = 1024
 """Messages that wait for their confirmation at a time, for everybody who counts them."""
@@ -58,6 +58,13 @@ def contender(path: str, name: str) -> Callable[[Callable[[str], AsyncGenerator[
         CONTENDERS.setdefault(path, {})[name] = asynccontextmanager(function)
 
     return register
+
+
+async def one_by_one(work: Work, publish: Callable[[], Awaitable[object]]) -> None:
+    """Publish each message when the one before it is confirmed."""
+    work.begin()
+    for _ in range(work.count):
+        await publish()
 
 
 async def gathered(work: Work, publish: Callable[[], Awaitable[object]]) -> None:
