@@ -8,7 +8,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from pubsubkit import ConsumerOptions, PublisherOptions, Storage, StreamOptions, connect
+from pubsubkit import ConsumerOptions, PermissionDeniedError, PublisherOptions, Storage, StreamOptions, connect
 from pubsubkit.driver import OutgoingMessage
 from pubsubkit_nats import NatsBackend
 from pubsubkit_nats.direct import DirectClient
@@ -129,6 +129,21 @@ async def test_what_was_read_of_the_old_connection_is_forgotten(server: NatsServ
         await client.flush()
     finally:
         await client.close()
+
+
+async def test_refused_acks_hold_up_no_close(tmp_path: Path):
+    """A confirmed ack fails, and closing ends, when the server refuses, and not when their time is over."""
+    rules = 'authorization { users: [ { user: a, password: b, permissions: { publish: { deny: "$JS.ACK.>" } } } ] }'
+    async with NatsServer(tmp_path, rules) as server:
+        async with asyncio.timeout(DEADLINE), connect(server.url.replace("//", "//a:b@")) as backend:
+            async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+                await publisher.publish_many(("s.x", b"%d" % number) for number in range(10))
+            started = asyncio.get_running_loop().time()
+            async with backend.consumer(READER).subscribe() as messages:
+                message = await anext(messages)
+                with pytest.raises(PermissionDeniedError):
+                    await message.ack(confirm=True)
+            assert asyncio.get_running_loop().time() - started < 4
 
 
 def test_looking_at_a_lock_leaves_none(tmp_path: Path):

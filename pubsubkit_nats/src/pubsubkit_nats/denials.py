@@ -40,7 +40,7 @@ class Denials:
 
     def forget(self, subject: str) -> None:
         """Begin anew with *subject*: the operator may have allowed it meanwhile."""
-        self._publish.discard(subject.lower())
+        self._publish.discard(_general(subject.lower()))
 
     def clear(self) -> None:
         """Begin anew with another connection."""
@@ -53,7 +53,7 @@ class Denials:
             return PermissionDeniedError(
                 f"this account may not subscribe to {inbox!r}; let the server's operator allow it, or set inbox_prefix"
             )
-        if subject.lower() in self._publish:
+        if _general(subject.lower()) in self._publish:
             return PermissionDeniedError(
                 f"this account may not publish to {subject!r}; let the server's operator allow it"
             )
