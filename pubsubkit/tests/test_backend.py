@@ -165,7 +165,7 @@ async def test_the_url_of_the_environment(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(None, "is not set"), ("", "does not hold a URL"), ("hunter2", "does not hold a URL")]
+    ("value", "words"), [(None, "is not set"), ("", "is empty"), ("hunter2", "does not hold a URL")]
 )
 def test_no_url_in_the_environment(monkeypatch: pytest.MonkeyPatch, value: str | None, words: str):
     """Without an argument and without PUBSUBKIT_URL it says so; what is in it by mistake is not shown."""
