@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from waiting import settled
 
 from pubsubkit import (
     Backend,
@@ -51,16 +52,6 @@ async def dead_letters(backend: Backend, count: int) -> list[Message]:
     return found
 
 
-async def settled(backend: Backend) -> None:
-    """Return when the consumer has nothing left."""
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            info = await backend.consumer_info("s", "d")
-            if (info.num_pending, info.num_ack_pending) == (0, 0):
-                return
-            await asyncio.sleep(0.01)
-
-
 async def test_a_message_nak_ed_to_its_limit_is_moved(backend: Backend):
     """The nak of the last permitted delivery moves the message with its data, its headers and where it came from."""
     await publish(backend, b"\x00poison", headers={"Trace": "a=b; c", "Price": "3 €"})
@@ -69,7 +60,7 @@ async def test_a_message_nak_ed_to_its_limit_is_moved(backend: Backend):
             message = await anext(messages)
             assert message.metadata.num_delivered == number
             assert await message.nak()
-        await settled(backend)
+        await settled(backend, DEADLINE)
     (dead,) = await dead_letters(backend, 1)
     time = datetime.fromisoformat(dead.headers[PREFIX + "Time"])
     assert abs(datetime.now(UTC) - time) < timedelta(minutes=1)
@@ -102,7 +93,7 @@ async def test_others_go_on_beside_a_poison_message(backend: Backend):
                 break
     assert sorted(acked, key=int) == [b"%d" % number for number in range(20) if number != 7]
     assert [message.data for message in await dead_letters(backend, 1)] == [b"7"]
-    await settled(backend)
+    await settled(backend, DEADLINE)
 
 
 async def test_term_is_a_dead_letter(backend: Backend):
@@ -114,7 +105,7 @@ async def test_term_is_a_dead_letter(backend: Backend):
     named, plain = await dead_letters(backend, 2)
     assert (named.headers[PREFIX + "Reason"], named.headers[PREFIX + "Deliveries"]) == ("no such order: 17 €", "1")
     assert plain.headers[PREFIX + "Reason"] == "terminated"
-    await settled(backend)
+    await settled(backend, DEADLINE)
 
 
 async def test_deliveries_without_a_verdict_count(backend: Backend):
@@ -124,7 +115,7 @@ async def test_deliveries_without_a_verdict_count(backend: Backend):
     async with asyncio.timeout(DEADLINE), reader(backend, ack_wait=0.2, max_deliver=2).subscribe() as messages:
         reading = asyncio.ensure_future(_read(messages, handed_out))
         (dead,) = await dead_letters(backend, 1)
-        await settled(backend)
+        await settled(backend, DEADLINE)
         reading.cancel()
         await asyncio.wait([reading])
     assert sorted(handed_out) == [(b"fine", 1), (b"slow", 1), (b"slow", 2)]
@@ -150,7 +141,7 @@ async def test_what_is_given_back_at_its_limit_is_moved_by_the_next_member(backe
     async with asyncio.timeout(DEADLINE), reader(backend, max_deliver=2).subscribe() as messages:
         waiting = asyncio.ensure_future(anext(messages, None))
         assert [message.data for message in await dead_letters(backend, 1)] == [b"1"]
-        await settled(backend)
+        await settled(backend, DEADLINE)
         await publish(backend, b"2")
         assert (await waiting).data == b"2"
 
@@ -184,7 +175,7 @@ async def test_competing_members_move_a_message_once(backend: Backend):
     await asyncio.gather(*(member.__aenter__() for member in members))
     workers = [asyncio.ensure_future(work(member)) for member in members]
     found = await dead_letters(backend, 50)
-    await settled(backend)
+    await settled(backend, DEADLINE)
     await asyncio.gather(*(member.aclose() for member in members))
     await asyncio.gather(*workers)
     assert sorted((message.data for message in found), key=int) == numbers
@@ -210,7 +201,7 @@ async def test_a_message_moved_twice_is_stored_once(backend: Backend, monkeypatc
         with pytest.raises(TransientError):
             await message.term("broken")
         waiting = asyncio.ensure_future(anext(messages, None))
-        await settled(backend)
+        await settled(backend, DEADLINE)
         while len(terms) < 2:
             await asyncio.sleep(0.01)
         waiting.cancel()
@@ -280,7 +271,7 @@ async def test_a_process_that_dies_with_its_message(server: NatsServer):
             assert (other.data, other.metadata.num_delivered, await other.ack()) == (b"fine", 1, True)
             waiting = asyncio.ensure_future(anext(messages, None))
             assert [message.data for message in await dead_letters(backend, 1)] == [b"deadly"]
-            await settled(backend)
+            await settled(backend, DEADLINE)
         assert await waiting is None
 
 

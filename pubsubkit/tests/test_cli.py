@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -20,24 +19,14 @@ from pubsubkit.cli.samples import sample_events
 from pubsubkit.registry import register_backend, unregister_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from pubsubkit import Backend
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
 SECRET = "hunter2"
-
-
-@pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the environment's broker out, and put the logging set-up of the test run back."""
-    monkeypatch.delenv("PUBSUBKIT_URL", raising=False)
-    root, ours = logging.getLogger(), logging.getLogger("pubsubkit")
-    before = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:], level, our_level = before
-    root.setLevel(level)
-    ours.setLevel(our_level)
 
 
 def run(*arguments: str, stdin: bytes | str | None = None) -> Result:

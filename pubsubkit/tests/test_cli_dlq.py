@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import secrets
 import signal
@@ -21,25 +20,14 @@ from pubsubkit.dead_letters.reading import read_stored
 from pubsubkit_nats.testing import NatsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("command_line")
 
 DEAD = "orders-dead"
 DEADLINE = 40.0
 PREFIX = "Pubsubkit-Dead-Letter-"
 ORIGIN = {"Stream": "orders", "Consumer": "billing", "Sequence": "7", "Deliveries": "5"}
-
-
-@pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the environment's broker out, and put the logging set-up of the test run back."""
-    monkeypatch.delenv("PUBSUBKIT_URL", raising=False)
-    root, ours = logging.getLogger(), logging.getLogger("pubsubkit")
-    before = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:], level, our_level = before
-    root.setLevel(level)
-    ours.setLevel(our_level)
 
 
 @pytest.fixture

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
 import signal
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from commands import DEADLINE, running
 
 from pubsubkit import ConsumerOptions, PublisherOptions, connect
 from pubsubkit.cli.app import application
 from pubsubkit_nats.testing import NatsServer
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
+    pytest.mark.usefixtures("command_line"),
+]
 
-DEADLINE = 40.0
 PIPE = asyncio.subprocess.PIPE
 SERVICE = """
 import asyncio
@@ -52,17 +51,6 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    """Put the logging set-up of the test run back, which a command in this process changes."""
-    root, ours = logging.getLogger(), logging.getLogger("pubsubkit.worker")
-    before = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:], level, our_level = before
-    root.setLevel(level)
-    ours.setLevel(our_level)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The directory of a service whose handler waits for a file named go."""
@@ -74,25 +62,6 @@ def folder(tmp_path: Path) -> Path:
 
 def write(folder: Path, body: str, kind: str = "async def") -> None:
     (folder / "service.py").write_text(SERVICE.format(kind=kind, body=body), encoding="utf-8")
-
-
-@asynccontextmanager
-async def running(folder: Path, *arguments: str, url: str = "") -> AsyncIterator[Process]:
-    """Start ``pubsubkit run`` and make sure that it does not outlive the test."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pubsubkit.cli", "run", *arguments),
-        stdout=PIPE,
-        stderr=PIPE,
-        cwd=folder,
-        env={**os.environ, "PUBSUBKIT_URL": url, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    try:
-        async with asyncio.timeout(DEADLINE):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def publish(url: str, *data: str) -> None:
@@ -119,7 +88,7 @@ async def said(stream: asyncio.StreamReader | None, *words: str) -> str:
 async def test_a_signal_lets_handlers_finish(server: NatsServer, folder: Path, number: signal.Signals) -> None:
     """At a signal running handlers finish and their acks count; the rest is left for others, and the exit code is 0."""
     await publish(server.url, "1", "2", "3", "4", "5")
-    async with running(folder, "service:worker", url=server.url) as process:
+    async with running(server.url, "run", "service:worker", cwd=folder) as process:
         for _ in range(2):
             await said(process.stdout, "begun")
         process.send_signal(number)
@@ -140,7 +109,7 @@ async def test_a_second_signal_cuts_off(
     if kind == "def":
         write(folder, "__import__('time').sleep(60)", kind)
     await publish(server.url, "1")
-    async with running(folder, "service:worker", url=server.url) as process:
+    async with running(server.url, "run", "service:worker", cwd=folder) as process:
         await said(process.stdout, "begun")
         process.send_signal(number)
         await said(process.stderr, f"{number.name}: stopping")
@@ -161,13 +130,13 @@ async def test_what_a_killed_worker_held_comes_again(server: NatsServer, folder:
     text = (folder / "service.py").read_text(encoding="utf-8").replace("concurrency=2", "concurrency=2, ack_wait=0.5")
     (folder / "service.py").write_text(text, encoding="utf-8")
     await publish(server.url, "1", "2", "3")
-    async with running(folder, "service:worker", url=server.url) as process:
+    async with running(server.url, "run", "service:worker", cwd=folder) as process:
         for _ in range(2):
             await said(process.stdout, "begun")
         process.kill()
         await process.wait()
     (folder / "service.py").write_text(text.replace("await asyncio.sleep(60)", "pass"), encoding="utf-8")
-    async with running(folder, "service:worker", url=server.url) as process:
+    async with running(server.url, "run", "service:worker", cwd=folder) as process:
         for _ in range(3):
             await said(process.stdout, "ended")
         process.terminate()
@@ -179,7 +148,7 @@ async def test_what_a_killed_worker_held_comes_again(server: NatsServer, folder:
 async def test_health_while_it_runs(server: NatsServer, folder: Path) -> None:
     """--health-port serves the health over HTTP, and --url comes before the environment."""
     arguments = ("service:worker", "--url", server.url, "--health-port", "0", "--grace", "1s")
-    async with running(folder, *arguments, url="nats://127.0.0.1:1") as process:
+    async with running("nats://127.0.0.1:1", "run", *arguments, cwd=folder) as process:
         line = await said(process.stderr, "health is served on")
         port = int(line.partition("127.0.0.1:")[2].partition("/")[0])
         await said(process.stderr, "handler handle consumes s/d")
@@ -196,7 +165,7 @@ async def test_health_while_it_runs(server: NatsServer, folder: Path) -> None:
 async def test_reload(server: NatsServer, folder: Path) -> None:
     """With --reload a changed file starts the worker anew, also after it had an error; a signal ends all."""
     write(folder, "pass")
-    async with running(folder, "service:worker", "--reload", url=server.url) as process:
+    async with running(server.url, "run", "service:worker", "--reload", cwd=folder) as process:
         await said(process.stderr, "handler handle consumes s/d")
         write(folder, "this is no Python")
         await said(process.stderr, "cannot import service: SyntaxError")
@@ -254,7 +223,7 @@ def test_wrong_targets(folder: Path, monkeypatch: pytest.MonkeyPatch, target: st
 async def test_reload_needs_watchfiles(folder: Path) -> None:
     """Without watchfiles --reload says what to install."""
     (folder / "watchfiles.py").write_text("raise ImportError('no watchfiles')", encoding="utf-8")
-    async with running(folder, "service:worker", "--reload") as process:
+    async with running("", "run", "service:worker", "--reload", cwd=folder) as process:
         _, err = await process.communicate()
     assert process.returncode == 2
     assert err.decode() == "pubsubkit: --reload needs watchfiles; install it with: pip install 'pubsubkit[reload]'\n"

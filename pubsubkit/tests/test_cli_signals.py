@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from commands import DEADLINE, running
 
 from pubsubkit import ConsumerOptions, NotFoundError, connect
 from pubsubkit_nats.testing import NatsServer
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals, pipes and terminals")
 
-DEADLINE = 40.0
 PIPE = asyncio.subprocess.PIPE
 BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
@@ -31,23 +31,6 @@ BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signa
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     async with NatsServer(tmp_path / "nats") as running:
         yield running
-
-
-@asynccontextmanager
-async def running(url: str, *arguments: str, **streams: Any) -> AsyncIterator[Process]:
-    """Start a command and make sure that it does not outlive the test."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pubsubkit.cli", *arguments),
-        **{"stdin": PIPE, "stdout": PIPE, "stderr": PIPE, **streams},
-        env={**os.environ, "PUBSUBKIT_URL": url},
-    )
-    try:
-        async with asyncio.timeout(DEADLINE):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def publish(url: str, count: int) -> None:

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import settled
 
 import pubsubkit
 from pubsubkit import (
@@ -116,15 +117,6 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
-async def settled(backend: Backend) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            info = await backend.consumer_info("s", "d")
-            if (info.num_pending, info.num_ack_pending) == (0, 0):
-                return
-            await asyncio.sleep(0.002)
-
-
 @asynccontextmanager
 async def running(worker: Worker) -> AsyncIterator[Worker]:
     async with asyncio.timeout(DEADLINE), worker:
@@ -182,7 +174,7 @@ async def test_sync_handlers_run_at_the_same_time(backend: Backend):
         names.append((threading.current_thread().name, variable.get()))
 
     async with running(worker_of(backend, handle, concurrency=3)):
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert names == [("pubsubkit-handler", "of the start")] * 6
     await until(lambda: not [each for each in threading.enumerate() if each.name == "pubsubkit-handler"])
 
@@ -205,7 +197,7 @@ async def test_whatever_a_handler_raises(backend: Backend, error: type[BaseExcep
     function = handle if kind == "sync" else handle_async
     async with running(worker_of(backend, function, concurrency=2, key=lambda _: 0, retry=Retry(backoff=(0.01,)))):
         await until(lambda: len(seen) == 3)
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert seen == ["1", "2", "1"]
 
 
@@ -224,7 +216,7 @@ async def test_an_async_handler_that_takes_too_long(backend: Backend, caplog: py
 
     async with running(worker_of(backend, handle, timeout=MOMENT, retry=Retry(backoff=()))):
         await until(lambda: len(ends) == 2)
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert ends == ["cancelled", "done"]
     assert "handler handle: TimeoutError on 's.x' of s/d, delivery 1: it comes again in 0 s" in caplog.text
 
@@ -265,7 +257,7 @@ async def test_a_key_that_cannot_be_told(backend: Backend):
 
     async with running(worker_of(backend, handle, key=key, dead_letter="s-dead", retry=Retry(max_deliver=1))):
         await until(lambda: handled)
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert handled == ["good"]
     assert (await backend.stream_info("s-dead")).messages == 2
 
@@ -281,7 +273,7 @@ async def test_malformed_messages_may_be_tried_again(backend: Backend):
     retry = Retry(max_deliver=3, backoff=())
     async with running(worker_of(backend, handle, retry=retry, dead_letter="s-dead", on_malformed="retry")):
         await until(lambda: handled)
-        await settled(backend)
+        await settled(backend, DEADLINE)
     async with backend.consumer(ConsumerOptions(stream_name="s-dead")).subscribe() as messages:
         assert (await anext(messages)).headers["Pubsubkit-Dead-Letter-Deliveries"] == "3"
 
@@ -295,7 +287,7 @@ async def test_the_traceback_is_there_for_who_debugs(backend: Backend, caplog: p
         raise ValueError(f"secret {text}")
 
     async with running(worker_of(backend, handle, retry=Retry(max_deliver=1))):
-        await settled(backend)
+        await settled(backend, DEADLINE)
     found = {record.levelno: record for record in caplog.records if "handler handle" in record.getMessage()}
     assert "secret" not in found[logging.WARNING].getMessage()
     assert found[logging.WARNING].exc_info is None
@@ -332,7 +324,7 @@ async def test_plugins_are_around_the_handler(kind: str):
     async with connect("memory://", plugins=[Plugin()]) as backend:
         await publish(backend, "1")
         async with running(worker_of(backend, handle if kind == "sync" else handle_async, retry=Retry(backoff=()))):
-            await settled(backend)
+            await settled(backend, DEADLINE)
     assert told == ["s.x 1", "ValueError('once')", "s.x 2"]
 
 
@@ -377,7 +369,7 @@ async def test_errors_whose_text_is_odd(
 
     retry = Retry(max_deliver=1, backoff=1)  # type: ignore[arg-type] # one number does as well
     async with running(worker_of(backend, handle, retry=retry, dead_letter=dead_letter)):
-        await settled(backend)
+        await settled(backend, DEADLINE)
     (line,) = (each.getMessage() for each in caplog.records if each.levelno == logging.WARNING)
     assert "\n" not in line
     assert line.endswith(f"it is moved to {dead_letter}" if dead_letter else "it is dropped")
@@ -426,7 +418,7 @@ async def test_a_subscription_that_breaks_is_joined_again(driver: FaultyDriver, 
         await until(lambda: worker.state is WorkerState.DEGRADED)
         assert driver.joined == 1
         go.set()
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert driver.joined == 2
     assert begun.count("1") == 1
     assert set(begun) == {"1", "2", "3"}
@@ -478,7 +470,7 @@ async def test_an_ack_that_cannot_be_told_is_told_later(
 
     monkeypatch.setattr(MemoryDelivery, "settle", lose)
     async with running(worker_of(backend, handled.append)):
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert handled
     assert len(handled) == 1
     assert failures == []
@@ -499,7 +491,7 @@ async def test_a_rejected_message_that_cannot_be_moved_comes_again(driver: Fault
     async with running(worker_of(backend, handle, dead_letter="s-dead", retry=Retry(max_deliver=1000))):
         await until(lambda: seen.count("1") >= 3)
         driver.moving = None
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert seen.count("2") == 1
     assert (await backend.stream_info("s-dead")).messages == 1
 
@@ -516,7 +508,7 @@ async def test_a_backend_without_naks_waits_for_the_lease(driver: FaultyDriver, 
             raise ValueError
 
     async with running(worker_of(backend, handle, retry=Retry(backoff=()), ack_wait=MOMENT)):
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert seen == ["1", "1"]
 
 
@@ -602,7 +594,7 @@ async def test_handlers_that_end_while_it_stops(backend: Backend):
         await publish(backend, "1")
         async with asyncio.timeout(DEADLINE):
             assert await worker.run() == 0
-        await settled(backend)
+        await settled(backend, DEADLINE)
 
 
 async def test_a_thread_that_hangs_does_not_hold_the_stop(backend: Backend):
@@ -849,7 +841,7 @@ async def test_a_handler_that_runs_nothing(backend: Backend):
             worker.add(function, stream="s")
     await publish(backend, "1")
     async with running(worker_of(backend, around, retry=Retry(max_deliver=1), dead_letter="s-dead")):
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert (await backend.stream_info("s-dead")).messages == 1
 
 
@@ -866,7 +858,7 @@ async def test_an_error_that_is_falsy_is_an_error(backend: Backend):
         raise _EmptyError
 
     async with running(worker_of(backend, handle, retry=Retry(max_deliver=1), dead_letter="s-dead")):
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert (await backend.stream_info("s-dead")).messages == 1
 
 
@@ -889,7 +881,7 @@ async def test_a_log_that_fails_holds_up_nobody(backend: Backend):
     try:
         options = {"retry": Retry(max_deliver=1), "dead_letter": "s-dead", "key": lambda _: "one"}
         async with running(worker_of(backend, handle, **options)):
-            await settled(backend)
+            await settled(backend, DEADLINE)
     finally:
         logging.setLogRecordFactory(ours)
     assert handled == ["1", "2"]
@@ -908,5 +900,5 @@ async def test_what_waited_too_long_for_its_key_is_left_to_others(backend: Backe
     await publish(backend, "1", "2")
     options = {"key": lambda _: "one", "concurrency": 2, "ack_wait": 2 * MOMENT, "max_lease": 2.5 * MOMENT}
     async with running(worker_of(backend, handle, **options)):
-        await settled(backend)
+        await settled(backend, DEADLINE)
     assert [text for text, _ in handled].count("2") == 1
