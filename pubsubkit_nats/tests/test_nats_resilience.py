@@ -3,14 +3,24 @@
 import asyncio
 import fcntl
 import os
+import signal
 from pathlib import Path
 
 import nats
 import pytest
 
-from pubsubkit import ConsumerOptions, PermissionDeniedError, PublisherOptions, Storage, StreamOptions, connect
+from pubsubkit import (
+    ConsumerOptions,
+    PermissionDeniedError,
+    Publisher,
+    PublisherOptions,
+    Storage,
+    StreamOptions,
+    connect,
+)
 from pubsubkit.driver import OutgoingMessage
 from pubsubkit_nats import NatsBackend
+from pubsubkit_nats.credentials import BadCredentialsError, Credentials
 from pubsubkit_nats.direct import DirectClient
 from pubsubkit_nats.embedded.store import _is_free
 from pubsubkit_nats.testing import NatsServer
@@ -72,7 +82,8 @@ async def test_a_read_loop_that_ended_is_noticed(server: NatsServer):
         client = backend.native
         server.pause()
         with pytest.raises(nats.errors.FlushTimeoutError):
-            await client.flush(0.1)
+            while True:  # a process is not frozen at once
+                await client.flush(0.1)
         server.resume()
         while not client.stats["reconnects"]:
             await asyncio.sleep(0.01)
@@ -156,3 +167,97 @@ def test_looking_at_a_lock_leaves_none(tmp_path: Path):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         finally:
             os.close(forked)
+
+
+async def test_a_lifted_denial_is_forgotten(tmp_path: Path):
+    """What the operator has allowed meanwhile is no reason to fail, when something else is refused later."""
+    users = 'users: [ { user: a, password: b, permissions: { publish: { deny: ["s.x", "forbidden"] } } } ]'
+    async with NatsServer(tmp_path, f"authorization {{ {users} }}") as server:
+        url = server.url.replace("//", "//a:b@")
+        async with asyncio.timeout(DEADLINE), connect(url) as backend:
+            async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+                with pytest.raises(PermissionDeniedError):
+                    await publisher.publish("s.x", b"refused")
+                config = tmp_path / "server.conf"
+                config.write_text(config.read_text().replace('"s.x", ', ""))
+                server._signal(signal.SIGHUP)
+                while not await stored(publisher):
+                    await asyncio.sleep(0.02)
+                server.pause()
+                publishing = asyncio.ensure_future(publisher.publish("s.x", b"under way"))
+                while not backend._driver._pipe._waiting:
+                    await asyncio.sleep(0)
+                backend._driver._link.denials.note(Exception('permissions violation for publish to "forbidden"'))
+                server.resume()
+                await publishing
+
+
+async def stored(publisher: Publisher) -> bool:
+    """Whether a publish is allowed by now."""
+    try:
+        await publisher.publish("s.x", b"allowed")
+    except PermissionDeniedError:
+        return False
+    return True
+
+
+async def test_pings_of_a_lost_connection_leave_no_tasks(server: NatsServer):
+    """nats-py forgets them when it reconnects."""
+    async with asyncio.timeout(DEADLINE), connect(f"{server.url}?reconnect_wait=10ms") as backend:
+        before = len(asyncio.all_tasks())
+        server.pause()
+        asking = [asyncio.ensure_future(backend.health()) for _ in range(10)]
+        await asyncio.sleep(0)
+        while len(asyncio.all_tasks()) < before + 2 * len(asking):
+            await asyncio.sleep(0.005)
+        await server.stop(crash=True)
+        await server.start()
+        await asyncio.gather(*asking)
+        while not (await backend.health()).connected:
+            await asyncio.sleep(0.01)
+        while len(asyncio.all_tasks()) > before:
+            await asyncio.sleep(0.01)
+
+
+async def test_peers_of_a_websocket_server_are_websocket_servers():
+    """nats-py would try them by plain TCP, and from then on the first one, too."""
+    client = DirectClient()
+    client.options["dont_randomize"] = True
+    client._setup_server_pool("ws://127.0.0.1:80")
+    client._current_server = client._server_pool[0]
+    await client._process_info({"connect_urls": ["127.0.0.2:80", "127.0.0.3:80"]}, initial_connection=True)
+    assert [each.uri.scheme for each in client._server_pool] == ["ws"] * 3
+
+
+def test_credentials_behind_a_closed_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder that may not be entered is an error of ours, which names the file."""
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(BadCredentialsError, match="cannot be read: Permission denied"):
+        Credentials(tmp_path / "me.creds").check()
+
+
+async def test_a_server_that_does_not_start_is_gone(tmp_path: Path):
+    """Entering that fails, or is cancelled, leaves no process."""
+    server = NatsServer(tmp_path)
+    entering = asyncio.ensure_future(server.__aenter__())
+    while not server.running:
+        await asyncio.sleep(0)
+    process = server._process
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert process is not None
+    assert process.returncode is not None
+
+
+async def test_a_frozen_server_can_be_stopped(tmp_path: Path):
+    """It is woken to end."""
+    server = NatsServer(tmp_path)
+    async with asyncio.timeout(DEADLINE):
+        async with server:
+            server.pause()
+        assert not server.running

@@ -6,17 +6,17 @@ import asyncio
 import json
 import socket
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from pubsubkit_nats.started import Started
 from pubsubkit_nats.testing import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
 __all__ = ["NatsCluster"]
 
@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.02
 _NO_LEADER = 503
 
 
-class NatsCluster:
+class NatsCluster(Started):
     """Three servers with JetStream, joined by routes, on this machine; an async context manager.
 
     :param directory: each server has a folder in it; existing stores are taken up again.
@@ -40,13 +40,7 @@ class NatsCluster:
         """The servers; each can be stopped, killed, frozen and started again by itself.  Empty before the start."""
         self._config = config
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop(crash=True)
 
     @property
@@ -61,7 +55,10 @@ class NatsCluster:
         :raises TimeoutError: no leader within half a minute.
         """
         self.nodes = self.nodes or self._make_nodes()
-        await asyncio.gather(*(node.start() for node in self.nodes if not node.running))
+        starting = (node.start() for node in self.nodes if not node.running)
+        for outcome in await asyncio.gather(*starting, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         await self._ask("INFO")  # only the leader answers this
 
     async def stop(self, *, crash: bool = False) -> None:

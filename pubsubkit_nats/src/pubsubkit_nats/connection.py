@@ -58,6 +58,7 @@ class Connection:
         self._ended = False
         self._losses: set[asyncio.Future[None]] = set()
         self._undisturbed: set[asyncio.Future[object]] = set()
+        self._forgotten: set[asyncio.Future[object]] = set()
         self._reconnects = 0
         self._seen: Exception | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -143,7 +144,6 @@ class Connection:
         :raises TransientError: no answer within ``request_timeout``, or the connection was lost.
         """
         timeout = self.options.request_timeout
-        self.denials.forget(subject)
         asking = asyncio.ensure_future(self.client.request(subject, payload, timeout=timeout))
         refused: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
 
@@ -274,6 +274,8 @@ class Connection:
             return
         self._ended = self.client.is_closed
         self._connected.clear()
+        if self.owned:  # the loss of the caller's is noticed late, when a ping may be on the next connection
+            self._forgotten = set(self._undisturbed)
         for loss in self._losses:
             if not loss.done():
                 loss.set_result(None)
@@ -285,6 +287,8 @@ class Connection:
 
     def _back(self) -> None:
         self.denials.clear()
+        for task in self._forgotten:
+            task.cancel()  # nats-py has forgotten the pings of the connection before
         self._note_version()
         self._complained = False
         self._connected.set()

@@ -66,9 +66,9 @@ class Credentials:
         return base64.b64encode(keys.sign(nonce.encode()))
 
     def _read(self) -> tuple[bytes, bytes]:
-        if not self._path.is_file():
-            raise self._bad("no such file")
         try:
+            if not self._path.is_file():
+                raise self._bad("no such file")
             content = self._path.read_bytes()
         except OSError as error:
             raise self._bad(f"cannot be read: {error.strerror}") from error

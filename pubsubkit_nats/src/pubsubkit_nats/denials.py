@@ -19,7 +19,11 @@ _violation = re.compile(r'permissions violation for (publish|subscription) to "?
 
 
 class Denials:
-    """The subjects that were refused on the present connection, in lower case, as nats-py reports them."""
+    """The subjects that were refused, in lower case, as nats-py reports them.
+
+    A refused subscription stays refused on the present connection.  A publish was refused at that moment only: those
+    who listen look it up, and it is forgotten.
+    """
 
     def __init__(self) -> None:
         self._publish: set[str] = set()
@@ -36,15 +40,11 @@ class Denials:
         kind.add(_general(found[2].lower()))
         for listener in tuple(self.listeners):
             listener()
+        self._publish.clear()
         return True
-
-    def forget(self, subject: str) -> None:
-        """Begin anew with *subject*: the operator may have allowed it meanwhile."""
-        self._publish.discard(_general(subject.lower()))
 
     def clear(self) -> None:
         """Begin anew with another connection."""
-        self._publish.clear()
         self._subscription.clear()
 
     def of(self, subject: str, inbox: str) -> PermissionDeniedError | None:

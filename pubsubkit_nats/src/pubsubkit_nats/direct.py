@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
@@ -43,7 +43,17 @@ HIGH_WATER = 1024 * 1024
 _PROCESS = ("self", "sid", "subject", "reply", "data", "headers")
 _READING = "_reading_task"
 _STATE = (
-    *("_flush_queue", "_max_payload", "_pending", "_pending_data_size", "_process_op_err", "_status", "_transport"),
+    *(
+        "_current_server",
+        "_server_pool",
+        "_flush_queue",
+        "_max_payload",
+        "_pending",
+        "_pending_data_size",
+        "_process_op_err",
+        "_status",
+        "_transport",
+    ),
     _READING,
 )
 _PARSER = "_ps"
@@ -101,6 +111,13 @@ class DirectClient(Client):
             await super()._process_msg(sid, subject, reply, data, headers)
             return
         self.frames.hand_over(sink, subject, reply, data, await self._read_headers(headers) if headers else None)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT002 - nats-py's
+        """As nats-py's, which takes the peers that a websocket server tells of for servers of plain TCP."""
+        await super()._process_info(info, initial_connection)
+        scheme = self._current_server.uri.scheme if self._current_server else ""
+        for server in self._server_pool if scheme in {"ws", "wss"} else ():
+            server.uri = server.uri._replace(scheme=scheme)
 
     async def _read_loop(self) -> None:
         """As nats-py's, which may end by itself, at the PONG of a ping that timed out for example; then reconnect."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from typing import TYPE_CHECKING, Self
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pubsubkit_nats.binary import find_server
+from pubsubkit_nats.started import Started
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from pubsubkit_nats.cluster import NatsCluster
     from pubsubkit_nats.harness import NatsHarness
@@ -41,7 +43,7 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class NatsServer:
+class NatsServer(Started):
     """One server process with JetStream; an async context manager.
 
     :param directory: where its store, ports file and log go; an existing store is taken up again.
@@ -56,15 +58,6 @@ class NatsServer:
         self._jetstream = jetstream
         self._port = -1
         self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     @property
     def address(self) -> str:
@@ -91,14 +84,23 @@ class NatsServer:
         self._port = int(self.url.rpartition(":")[2])
 
     async def stop(self, *, crash: bool = False) -> None:
-        """End it by SIGTERM, or by ``kill -9`` with *crash*; does nothing when it has ended."""
-        process, self._process = self._process, None
+        """End it by SIGTERM, or by ``kill -9`` with *crash*, and when that takes long; a frozen one is woken for it."""
+        process = self._process
         if process is None:
             return
-        if process.returncode is None:
-            process.kill() if crash else process.terminate()
-        async with asyncio.timeout(_STOP_SECONDS):
-            await process.wait()
+        try:
+            if process.returncode is None and not crash:
+                process.terminate()
+                if sys.platform != "win32":
+                    self.resume()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_STOP_SECONDS):
+                        await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        await process.wait()
+        self._process = None
 
     async def restart(self, *, crash: bool = False) -> None:
         """Stop and start it on the same port and store."""
@@ -138,11 +140,13 @@ class NatsServer:
         return "\n".join(lines)
 
     async def _ready(self, ports: Path) -> str:
-        async with asyncio.timeout(_READY_SECONDS):
-            while not (text := _read(ports)):
-                if self._process is None or self._process.returncode is not None:
-                    raise RuntimeError(f"nats-server ended at its start: {_read(self.directory / 'server.log')[-800:]}")
-                await asyncio.sleep(_POLL_SECONDS)
+        deadline = asyncio.get_running_loop().time() + _READY_SECONDS
+        while not (text := _read(ports)):
+            ended = self._process is None or self._process.returncode is not None
+            if ended or asyncio.get_running_loop().time() > deadline:
+                what = "ended at its start" if ended else f"was not ready in {_READY_SECONDS:g} s"
+                raise RuntimeError(f"nats-server {what}: {_read(self.directory / 'server.log')[-800:]}")
+            await asyncio.sleep(_POLL_SECONDS)
         found: dict[str, list[str]] = json.loads(text)
         return "nats://" + found["nats"][0].partition("://")[2]
 

@@ -63,7 +63,7 @@ class EmbeddedLink(Link):
     async def _revive(self) -> None:
         """Start the server again if it has ended, until the connection is back, and send nats-py to where it is."""
         level = logging.WARNING
-        while not self.up:
+        while not self.up and not self.client.is_closed:
             try:
                 self.client.set_server_pool([_url(await self._acquire())])
             except PubSubError as error:
