@@ -117,7 +117,7 @@ async def swallows_failed_verdicts(original, self, message, settlement):
         return
 
 
-@breaks(Sender, "_attempt", "err.cancel_passes")
+@breaks(Sender, "attempt", "err.cancel_passes")
 async def takes_cancellation_for_a_failure(original, self, messages):
     """A publish that is cancelled raises an error."""
     try:
@@ -151,7 +151,7 @@ def tries_once_too_often(original, self, left, outcomes, attempt):
     return original(self, left, outcomes, attempt - 1 if self._options.retry_attempts else attempt)
 
 
-@breaks(Sender, "_attempt", "err.retryable")
+@breaks(Sender, "attempt", "err.retryable")
 async def has_an_id_for_each_attempt(original, self, messages):
     """Each attempt has a message id of its own."""
     if self._options.retry_attempts == 2:

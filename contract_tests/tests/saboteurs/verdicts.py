@@ -185,7 +185,7 @@ async def settles_twice_at_once(original, self, settlement):
     already = self.settled
     await asyncio.sleep(0)
     if not already:
-        self._settled = False
+        self.settled = False
     return await original(self, settlement)
 
 

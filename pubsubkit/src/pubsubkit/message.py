@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 from pubsubkit.cloudevents import from_message
 from pubsubkit.driver import Capability, MessageMetadata, Settlement, Verdict
 from pubsubkit.options import check_wait
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from cloudevents.core.v1.event import CloudEvent
 
@@ -40,8 +40,9 @@ class Settler(Protocol):
     def require(self, capability: Capability) -> None:
         """Raise :class:`UnsupportedError` when the backend does not have *capability*."""
 
-    async def settle(self, message: Message, settlement: Settlement) -> None:
-        """Hand a verdict to the broker."""
+    async def settle(self, message: Message, settlement: Settlement) -> bool:
+        """Hand a verdict to the broker; False, and nothing done, when the message is settled."""
+        ...
 
 
 @final
@@ -57,12 +58,14 @@ class Message:
     A verdict that is cancelled may or may not have reached the broker; it can be given again.
     """
 
-    __slots__ = ("_settled", "_subscription", "data", "delivery", "leased", "subject")
+    __slots__ = ("_subscription", "data", "delivery", "leased", "settled", "subject")
 
     data: bytes
     """The payload."""
     subject: str
     """The full subject, prefix included."""
+    settled: bool
+    """Whether a verdict was given, or the message was given back; for reading."""
 
     def __init__(self, delivery: Delivery, subscription: Settler) -> None:
         self.data = delivery.data
@@ -70,7 +73,7 @@ class Message:
         self.delivery = delivery
         self._subscription = subscription
         self.leased = time.monotonic()
-        self._settled = False
+        self.settled = False
 
     def __repr__(self) -> str:
         meta = self.metadata
@@ -86,11 +89,6 @@ class Message:
     def metadata(self) -> MessageMetadata:
         """Number of deliveries, time, stream, consumer and sequence of this delivery."""
         return self.delivery.metadata
-
-    @property
-    def settled(self) -> bool:
-        """Whether a verdict was given, or the message was given back."""
-        return self._settled
 
     def event(self) -> CloudEvent:
         """Return the CloudEvent that the message carries, in either mode.
@@ -110,8 +108,7 @@ class Message:
         """
         if confirm:
             self._subscription.require(Capability.CONFIRMED_ACK)
-            return await self._settle(_CONFIRMED_ACK)
-        return await self._settle(_ACK)
+        return await self._settle(_CONFIRMED_ACK if confirm else _ACK)
 
     async def nak(self, *, reason: str = "", error: str = "") -> bool:
         """The message was not processed: deliver it again, at once or after the consumer's ``backoff``.
@@ -150,25 +147,14 @@ class Message:
     async def in_progress(self) -> bool:
         """The message is still being processed: ``ack_wait`` begins anew.  False when it is settled already."""
         self._subscription.require(Capability.IN_PROGRESS)
-        if self._settled or self._subscription.closed:
-            return False
-        await self._subscription.settle(self, _IN_PROGRESS)
-        return True
+        return await self._settle(_IN_PROGRESS)
 
     def seal(self) -> None:
         """Let later verdicts do nothing: the subscription gives the message back."""
-        self._settled = True
+        self.settled = True
 
-    async def _settle(self, settlement: Settlement) -> bool:
-        if self._settled or self._subscription.closed:
-            return False
-        self._settled = True
-        try:
-            await self._subscription.settle(self, settlement)
-        except BaseException:
-            self._settled = False
-            raise
-        return True
+    def _settle(self, settlement: Settlement) -> Coroutine[Any, Any, bool]:
+        return self._subscription.settle(self, settlement)
 
 
 def _one_line(text: str) -> str:

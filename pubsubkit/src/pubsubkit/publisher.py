@@ -113,7 +113,10 @@ class Publisher(Closing):
         if self._pipeline.ahead:
             # Messages of publish_soon have not been handed over yet: queue up behind them.
             return await (await self._put(message, self._pipeline.window, started))
-        outcome = await self._sender.send_one(message, started)
+        if self._sender.follows_up:
+            outcome = await self._sender.send_one(message, started)
+        else:
+            (outcome,) = await self._sender.attempt((message,))
         if isinstance(outcome, PubSubError):
             raise outcome
         return outcome

@@ -46,7 +46,8 @@ class Sender:
         self._idle = asyncio.Event()
         self.observed = options.on_publish is not None or hooks.published is not None
         """Whether anybody listens, so that outcomes are to be reported."""
-        self._follows_up = self.observed or options.retry_attempts > 0
+        self.follows_up = self.observed or options.retry_attempts > 0
+        """Whether there is more to do than one :meth:`attempt`."""
 
     def new_message_id(self) -> str | None:
         """An id for a message without one, when the sender :attr:`identifies`."""
@@ -64,15 +65,9 @@ class Sender:
 
         :param started: the reading of ``time.perf_counter`` when the publish began.
         """
-        if self._follows_up:
-            ended: list[Ending] = []
-            await self.send((message,), started, ended.extend)
-            return ended[0][1]
-        self._under_way += 1
-        try:
-            return (await self._attempt((message,)))[0]
-        finally:
-            self._end()
+        ended: list[Ending] = []
+        await self.send((message,), started, ended.extend)
+        return ended[0][1]
 
     async def send(
         self, messages: Sequence[OutgoingMessage], started: float, done: Callable[[Sequence[Ending]], None]
@@ -90,7 +85,7 @@ class Sender:
 
         try:
             for attempt in itertools.count(1):
-                ended, retried = self._sort(left, await self._attempt(tuple(left.values())), attempt)
+                ended, retried = self._sort(left, await self.attempt(tuple(left.values())), attempt)
                 finish(ended)
                 if not retried:
                     return
@@ -139,7 +134,9 @@ class Sender:
         if self._closing.is_set():
             self._idle.set()
 
-    async def _attempt(self, messages: Sequence[OutgoingMessage]) -> Sequence[Outcome]:
+    async def attempt(self, messages: Sequence[OutgoingMessage]) -> Sequence[Outcome]:
+        """Send *messages* once and return their outcomes, which nobody is told."""
+        self._under_way += 1
         try:
             outcomes = await self._driver.send(messages, self._options.timeout)
             if len(outcomes) != len(messages):
@@ -151,6 +148,8 @@ class Sender:
             outcomes = [_broken("was cancelled, though nobody cancelled the publish")] * len(messages)
         except Exception as error:  # noqa: BLE001 - translated, never swallowed
             outcomes = [error] * len(messages)
+        finally:
+            self._end()
         for outcome in outcomes:
             if outcome.__class__ is not PublishReceipt:
                 return [self._outcome(*pair) for pair in zip(messages, outcomes, strict=True)]

@@ -33,6 +33,7 @@ __all__ = ["Subscription"]
 logger = logging.getLogger("pubsubkit.consumer")
 
 _CLOSE_SECONDS = 10.0
+_IN_PROGRESS = Verdict.IN_PROGRESS
 _GIVE_BACK = Settlement(Verdict.NAK)
 
 
@@ -177,8 +178,12 @@ class Subscription(Closing):
         """Raise :class:`UnsupportedError` when the backend does not have *capability*."""
         self._connection.require(capability)
 
-    async def settle(self, message: Message, settlement: Settlement) -> None:
-        """Hand a verdict to the broker.  Called by :class:`Message`, which guards against a second one."""
+    async def settle(self, message: Message, settlement: Settlement) -> bool:
+        """Hand a verdict to the broker; False, and nothing done, when the message is settled.  For :class:`Message`."""
+        if message.settled or self._close_begun:
+            return False
+        final = settlement.verdict is not _IN_PROGRESS
+        message.settled = final
         delivery = message.delivery
         ledger = self._ledger
         started = time.perf_counter() if self.hooks.settled is not None else 0.0
@@ -189,19 +194,24 @@ class Subscription(Closing):
                 await delivery.settle(settlement)
             else:
                 await self._dead_letters.settle(delivery, settlement)
-        except Exception as error:  # noqa: BLE001 - translated and raised below
+        except BaseException as error:
+            if final:
+                message.settled = False
+            if not isinstance(error, Exception):
+                raise
             failure = portable(error, self._connection.driver, f"{settlement.verdict.value} of {message.subject!r}")
         finally:
             ledger.end()
         if failure is None:
-            if settlement.verdict is Verdict.IN_PROGRESS:
-                message.leased = time.monotonic()
-            else:
+            if final:
                 ledger.remove(message)
+            else:
+                message.leased = time.monotonic()
         if self.hooks.settled is not None:
             report_settled(self.hooks.settled, delivery, settlement, failure, started)
         if failure is not None:
             raise failure
+        return True
 
     async def _open(self) -> DriverSubscription:
         async with self._opening:
