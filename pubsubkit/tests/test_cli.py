@@ -285,7 +285,7 @@ def test_backends_as_a_table() -> None:
 def test_backends_as_json() -> None:
     """Backends --json has one object per scheme."""
     rows = json.loads(run("backends", "--json").stdout)
-    assert [row["scheme"] for row in rows] == ["memory", "nats"]
+    assert {"memory", "nats"} <= {row["scheme"] for row in rows}
     assert all(row["problem"] is None for row in rows)
 
 
@@ -298,7 +298,7 @@ def test_backends_shows_why_one_does_not_load() -> None:
     finally:
         unregister_backend("odd")
     assert listed.exit_code == 0
-    assert "does not load: backend 'odd'" in listed.stdout.splitlines()[-1]
+    assert any("does not load: backend 'odd'" in line for line in listed.stdout.splitlines())
     assert_one_line(shown, 2, "is not a driver class")
 
 
