@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kit", "payloads"]
 
-logger = logging.getLogger("pubsubkit.contract")
+logger: logging.Logger = logging.getLogger("pubsubkit.contract")
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -42,12 +42,12 @@ class Kit:
 
     def __init__(self, harness: Harness, *, timing: Timing | None = None, seed: str = "") -> None:
         self.harness = harness
-        self.timing = timing or Timing(short=harness.shortest_ack_wait)
+        self.timing: Timing = timing or Timing(short=harness.shortest_ack_wait)
         self.seed = seed
         """What random histories are made from: the seed of the run and the id of the case."""
-        self.random = random.Random(seed)  # noqa: S311 - for histories that can be replayed
-        self.evidence = Evidence()
-        self.stream = f"c{secrets.token_hex(6)}"
+        self.random: random.Random = random.Random(seed)  # noqa: S311 - for histories that can be replayed
+        self.evidence: Evidence = Evidence()
+        self.stream: str = f"c{secrets.token_hex(6)}"
         self._streams = [self.stream]
         self._stack = AsyncExitStack()
         self._backend: Backend | None = None

@@ -57,7 +57,7 @@ class Runner:
     def __init__(self, harness: Harness, *, seed: int = 0, timing: Timing | None = None) -> None:
         self.harness = harness
         self.seed = seed
-        self.timing = timing or Timing(short=harness.shortest_ack_wait)
+        self.timing: Timing = timing or Timing(short=harness.shortest_ack_wait)
         self._loop = asyncio.new_event_loop()
         self._declared: frozenset[Capability] | None = None
         self._broken: BaseException | None = None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend", "Health", "connect", "open_backend"]
 
-logger = logging.getLogger("pubsubkit.backend")
+logger: logging.Logger = logging.getLogger("pubsubkit.backend")
 
 _PING_SECONDS = 5.0
 _CLOSE_SECONDS = 10.0

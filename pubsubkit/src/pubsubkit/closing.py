@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Closing"]
 
-logger = logging.getLogger("pubsubkit.publisher")
+logger: logging.Logger = logging.getLogger("pubsubkit.publisher")
 
 
 class Closing(ABC):

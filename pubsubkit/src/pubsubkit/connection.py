@@ -29,9 +29,9 @@ class Connection:
     __slots__ = ("driver", "hooks", "phase", "users")
 
     def __init__(self, driver: Driver, hooks: Hooks) -> None:
-        self.driver = driver
-        self.hooks = hooks
-        self.phase = Phase.NEW
+        self.driver: Driver = driver
+        self.hooks: Hooks = hooks
+        self.phase: Phase = Phase.NEW
         self.users: set[Closing] = set()
 
     def check_open(self) -> None:

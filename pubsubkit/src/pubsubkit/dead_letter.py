@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEEDED", "PREFIX", "DeadLetters", "ensure_dead_letters"]
 
-logger = logging.getLogger("pubsubkit.consumer")
+logger: logging.Logger = logging.getLogger("pubsubkit.consumer")
 
 NEEDED = (Capability.TERM, Capability.HEADERS, Capability.DELIVERY_COUNT)
 """What a backend must have for dead letters."""

@@ -115,7 +115,7 @@ class PublishBatchError(PubSubError):
     """
 
     def __init__(self, outcomes: Sequence[PublishReceipt | PubSubError]) -> None:
-        self.outcomes = tuple(outcomes)
+        self.outcomes: tuple[PublishReceipt | PubSubError, ...] = tuple(outcomes)
         failed = self.failed
         first = next(iter(failed.items()), None)
         detail = f"; the first, at index {first[0]}: {first[1]}" if first else ""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hooks", "load_hooks", "processing", "report_received", "report_settled"]
 
-logger = logging.getLogger("pubsubkit.hooks")
+logger: logging.Logger = logging.getLogger("pubsubkit.hooks")
 
 _GROUP = "pubsubkit.plugins"
 _Implementation = tuple[str, "Callable[..., Any]", "tuple[str, ...]"]

@@ -35,7 +35,7 @@ __all__ = [
     "pubsubkit_settled",
 ]
 
-hookimpl = pluggy.HookimplMarker("pubsubkit")
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("pubsubkit")
 """Marks a function as the implementation of the hook of its name."""
 
 _hookspec = pluggy.HookspecMarker("pubsubkit")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["keep_leases"]
 
-logger = logging.getLogger("pubsubkit.consumer")
+logger: logging.Logger = logging.getLogger("pubsubkit.consumer")
 
 _PARTS = 3
 """Into so many parts ``ack_wait`` is cut; a lease is extended in its second part, and once more in its third if that

@@ -24,11 +24,11 @@ class Ledger:
     __slots__ = ("_changed", "_closed", "_held", "_prune_at", "ack_wait", "under_way", "watched")
 
     def __init__(self, ack_wait: float) -> None:
-        self.under_way = 0
+        self.under_way: int = 0
         """How many verdicts are on their way to the broker."""
-        self.watched = False
+        self.watched: bool = False
         """Whether somebody waits for verdicts."""
-        self.ack_wait = ack_wait
+        self.ack_wait: float = ack_wait
         self._closed = False
         self._held: dict[object, Message] = {}
         self._prune_at = _PRUNE

@@ -70,9 +70,9 @@ class Message:
     def __init__(self, delivery: Delivery, subscription: Settler) -> None:
         self.data = delivery.data
         self.subject = delivery.subject
-        self.delivery = delivery
+        self.delivery: Delivery = delivery
         self._subscription = subscription
-        self.leased = time.monotonic()
+        self.leased: float = time.monotonic()
         self.settled = False
 
     def __repr__(self) -> str:

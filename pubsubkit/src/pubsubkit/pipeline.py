@@ -37,8 +37,8 @@ class Pipeline:
     """Collects what is put in one turn of the event loop, at most 64 messages, and sends it as one batch."""
 
     def __init__(self, sender: Sender, size: int) -> None:
-        self.window = Window(size)
-        self.backlog = 0
+        self.window: Window = Window(size)
+        self.backlog: int = 0
         self._sender = sender
         self._batch: _Batch | None = None
         self._tasks: set[asyncio.Task[None]] = set()

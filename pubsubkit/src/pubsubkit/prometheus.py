@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-except ImportError as error:  # pragma: no cover - tested in a process of its own
-    raise ImportError("pubsubkit.prometheus needs prometheus-client: pip install 'pubsubkit[prometheus]'") from error
+except ImportError as _error:  # pragma: no cover - tested in a process of its own
+    raise ImportError("pubsubkit.prometheus needs prometheus-client: pip install 'pubsubkit[prometheus]'") from _error
 
 from pubsubkit.driver import Verdict
 from pubsubkit.errors import ConfigurationError

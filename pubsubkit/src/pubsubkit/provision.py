@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_filter_reaches", "ensure_consumer", "ensure_stream", "find_stream"]
 
-logger = logging.getLogger("pubsubkit.provision")
+logger: logging.Logger = logging.getLogger("pubsubkit.provision")
 
 _LIMITS = ("max_messages", "max_bytes", "max_age", "max_message_size")
 _CONSUMER_FIELDS = ("filter_subject", "ack_wait", "max_deliver", "max_in_flight")

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Publisher"]
 
-logger = logging.getLogger("pubsubkit.publisher")
+logger: logging.Logger = logging.getLogger("pubsubkit.publisher")
 
 _SUBJECTS_KEPT = 4096
 _GRACE_SECONDS = 1.0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending", "Outcome", "Sender"]
 
-logger = logging.getLogger("pubsubkit.publisher")
+logger: logging.Logger = logging.getLogger("pubsubkit.publisher")
 
 Outcome = PublishReceipt | PubSubError
 Ending = tuple[int, Outcome]
@@ -39,14 +39,14 @@ class Sender:
         self._hooks = hooks
         self._options = options
         self._ids = map(f"{secrets.token_hex(8)}-{{}}".format, itertools.count(1))
-        self.identifies = options.retry_attempts > 0 and Capability.DEDUPLICATION in driver.capabilities
+        self.identifies: bool = options.retry_attempts > 0 and Capability.DEDUPLICATION in driver.capabilities
         """Whether a message without an id gets one: when it may be sent more than once and the broker goes by ids."""
         self._closing = asyncio.Event()
         self._under_way = 0
         self._idle = asyncio.Event()
-        self.observed = options.on_publish is not None or hooks.published is not None
+        self.observed: bool = options.on_publish is not None or hooks.published is not None
         """Whether anybody listens, so that outcomes are to be reported."""
-        self.follows_up = self.observed or options.retry_attempts > 0
+        self.follows_up: bool = self.observed or options.retry_attempts > 0
         """Whether there is more to do than one :meth:`attempt`."""
 
     def new_message_id(self) -> str | None:

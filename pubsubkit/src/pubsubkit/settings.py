@@ -14,7 +14,7 @@ The module needs ``pip install 'pubsubkit[settings]'``; importing it without tha
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pubsubkit.errors import ConfigurationError
 from pubsubkit.redaction import MASK
@@ -23,10 +23,10 @@ from pubsubkit.url import BackendURL
 try:
     from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
     from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-except ImportError as error:
+except ImportError as _error:
     raise ConfigurationError(
         "pubsubkit.settings needs the package pydantic-settings: pip install 'pubsubkit[settings]'"
-    ) from error
+    ) from _error
 
 __all__ = ["BrokerURL", "PubSubSettings"]
 
@@ -71,6 +71,8 @@ in them, and so has the error for what is no URL; ``.reveal()`` is the whole URL
 class PubSubSettings(BaseSettings):
     """The URL of ``PUBSUBKIT_URL``; derive from it for more brokers, each of a variable with the same prefix."""
 
-    model_config = SettingsConfigDict(env_prefix="PUBSUBKIT_", extra="ignore", hide_input_in_errors=True)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="PUBSUBKIT_", extra="ignore", hide_input_in_errors=True
+    )
 
     url: BrokerURL

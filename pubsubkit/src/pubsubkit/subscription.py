@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
     from pubsubkit.connection import Connection
     from pubsubkit.driver import ConsumerSpec, DriverSubscription
+    from pubsubkit.hooks import Hooks
     from pubsubkit.options import ConsumerOptions
 
 __all__ = ["Subscription"]
 
-logger = logging.getLogger("pubsubkit.consumer")
+logger: logging.Logger = logging.getLogger("pubsubkit.consumer")
 
 _CLOSE_SECONDS = 10.0
 _IN_PROGRESS = Verdict.IN_PROGRESS
@@ -71,8 +72,8 @@ class Subscription(Closing):
 
     def __init__(self, connection: Connection, consumer: Group) -> None:
         super().__init__()
-        self.options = consumer.options
-        self.hooks = connection.hooks
+        self.options: ConsumerOptions = consumer.options
+        self.hooks: Hooks = connection.hooks
         """The hooks of its backend, for who runs handlers."""
         self._connection = connection
         self._consumer = consumer

@@ -18,7 +18,7 @@ __all__ = ["PublishFuture", "Window"]
 class PublishFuture(asyncio.Future[PublishReceipt]):
     """The outcome of one ``publish_soon``; it knows whether somebody looked, so that ``flush`` need not repeat it."""
 
-    observed = False
+    observed: bool = False
 
     def __await__(self) -> Generator[Any, None, PublishReceipt]:
         self.observed = True

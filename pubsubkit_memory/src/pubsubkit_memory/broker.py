@@ -37,7 +37,7 @@ class Broker:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.timers = Timers()
+        self.timers: Timers = Timers()
         """The deadlines of all redeliveries."""
         self._streams: dict[str, Stream] = {}
         self._routes: SubjectIndex[Stream] = SubjectIndex()

@@ -50,10 +50,10 @@ class Consumer:
     )
 
     def __init__(self, spec: ConsumerSpec, log: Log, timers: Timers) -> None:
-        self.spec = spec
-        self.waiters = Waiters()
+        self.spec: ConsumerSpec = spec
+        self.waiters: Waiters = Waiters()
         """The members that wait for a message."""
-        self.deleted = False
+        self.deleted: bool = False
         """Whether it is gone from the broker."""
         self._log = log
         self._timers = timers

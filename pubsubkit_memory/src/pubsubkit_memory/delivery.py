@@ -41,12 +41,12 @@ class MemoryDelivery(Delivery):
     __slots__ = ("_owner", "data", "leased_at", "message", "num_delivered", "subject")
 
     def __init__(self, message: StoredMessage, owner: Owner, num_delivered: int) -> None:
-        self.subject = message.subject
-        self.data = message.data
-        self.message = message
+        self.subject: str = message.subject
+        self.data: bytes = message.data
+        self.message: StoredMessage = message
         """The message itself, which the deliveries of all consumers share."""
-        self.num_delivered = num_delivered
-        self.leased_at = 0.0
+        self.num_delivered: int = num_delivered
+        self.leased_at: float = 0.0
         """When ``ack_wait`` began, by the broker's clock."""
         self._owner = owner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pubsubkit.driver import Capability, Driver
 from pubsubkit.errors import PubSubError
@@ -47,16 +47,16 @@ class MemoryDriver(Driver):
     :param max_payload: the largest message in bytes, headers included.
     """
 
-    API_VERSION = 1
+    API_VERSION: ClassVar[int] = 1
     OPTIONS = MemoryOptions
-    HARNESS = "pubsubkit_memory.testing:MemoryHarness"
-    capabilities = frozenset(Capability) - _NOT_PROMISED
+    HARNESS: ClassVar[str] = "pubsubkit_memory.testing:MemoryHarness"
+    capabilities: frozenset[Capability] = frozenset(Capability) - _NOT_PROMISED
     error_table: Mapping[type[Exception], type[PubSubError]] = MappingProxyType({})
 
     def __init__(self, broker: Broker | None = None, max_payload: int = _MAX_PAYLOAD) -> None:
         self._broker = Broker() if broker is None else broker
         self._turns = 0
-        self.address = self._broker.address
+        self.address: str = self._broker.address
         self.max_payload = max_payload
 
     @classmethod

@@ -35,11 +35,14 @@ class StoredMessage:
     __slots__ = ("_stored_ns", "data", "headers", "message_id", "sequence", "size", "subject")
 
     def __init__(self, message: OutgoingMessage, sequence: int, size: int, moved_ns: int) -> None:
-        self.subject, self.data, headers, self.message_id = message
+        subject, data, headers, message_id = message
+        self.subject: str = subject
+        self.data: bytes = data
+        self.message_id: str | None = message_id
         self.headers: Mapping[str, str] | None = dict(headers) if headers else None
         """A copy of the broker's own."""
-        self.sequence = sequence
-        self.size = size
+        self.sequence: int = sequence
+        self.size: int = size
         """Bytes that count toward ``max_bytes``."""
         self._stored_ns = time.time_ns() + moved_ns
 
@@ -77,10 +80,10 @@ class Log:
 
     def __init__(self, options: StreamOptions, timers: Timers) -> None:
         self.stored: dict[int, StoredMessage] = {}
-        self.first = 1
+        self.first: int = 1
         """The oldest message's number, one above :attr:`last` when there is none."""
-        self.last = 0
-        self.bytes = 0
+        self.last: int = 0
+        self.bytes: int = 0
         self._timers = timers
         self._ids: dict[str, int] = {}
         self._recent: deque[tuple[float, str]] = deque()
@@ -93,7 +96,7 @@ class Log:
         self._max_bytes = options.max_bytes or math.inf
         self._max_message_size = options.max_message_size or math.inf
         self._max_age = None if options.max_age is None else timedelta(seconds=options.max_age)
-        self.ages = self._max_age is not None
+        self.ages: bool = self._max_age is not None
         """Whether messages go by themselves, so that :meth:`expire` is needed."""
         self._window = DEFAULT_WINDOW if options.duplicate_window is None else options.duplicate_window
         self._refuse = options.discard == "new"

@@ -43,7 +43,7 @@ class Stream:
     __slots__ = ("_index", "_log", "_name", "_timers", "consumers", "options")
 
     def __init__(self, options: StreamOptions, timers: Timers) -> None:
-        self.options = options
+        self.options: StreamOptions = options
         self.consumers: dict[str, Consumer] = {}
         """By name."""
         self._name = options.name

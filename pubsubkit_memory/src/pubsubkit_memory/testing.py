@@ -16,8 +16,8 @@ class MemoryHarness(Harness):
     :param url: ``memory://``, with parameters if need be, or a named broker.
     """
 
-    knobs = frozenset({Knob.RESTART})
-    shortest_ack_wait = 0.05
+    knobs: frozenset[Knob] = frozenset({Knob.RESTART})
+    shortest_ack_wait: float = 0.05
 
     def __init__(self, url: str = "memory://") -> None:
         scheme, _, rest = (url or "memory://").partition("://")

@@ -22,7 +22,7 @@ class Timer:
     __slots__ = ("call", "when")
 
     def __init__(self, when: float, call: Callable[[], None]) -> None:
-        self.when = when
+        self.when: float = when
         self.call: Callable[[], None] | None = call
         """What to do; None once it was done or cancelled."""
 
@@ -44,7 +44,7 @@ class Timers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._handle: asyncio.TimerHandle | None = None
         self._armed_for = 0.0
-        self.moved_ns = 0
+        self.moved_ns: int = 0
         """Nanoseconds by which :meth:`advance` has put the clock forward, the wall clock with it."""
 
     def __len__(self) -> int:

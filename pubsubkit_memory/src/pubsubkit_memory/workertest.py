@@ -75,7 +75,7 @@ class WorkerTest:
     """
 
     def __init__(self, worker: Worker) -> None:
-        self.broker = Broker()
+        self.broker: Broker = Broker()
         """The broker, for a closer look; :meth:`advance` and not this one's moves the clock."""
         self.verdicts: list[Settled] = []
         """Every verdict so far, in order."""
@@ -83,7 +83,7 @@ class WorkerTest:
         """Every dead letter that :meth:`until_idle` found, the oldest of each stream first."""
         self._log = _Log(self.verdicts)
         self._driver = _Watched(self.broker)
-        self.backend = Backend(MemoryDriver(self.broker))
+        self.backend: Backend = Backend(MemoryDriver(self.broker))
         """A backend on the same broker, for what handlers and tests publish and read themselves."""
         self._inside = Backend(self._driver, plugins=[self._log])
         self._worker = worker.on(self._inside)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-logger = logging.getLogger("pubsubkit.nats")
+logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 _WATCH_SECONDS = 0.25
 _CLOSE_SECONDS = 1.0
@@ -44,12 +44,12 @@ class Connection:
     """
 
     def __init__(self, options: NatsOptions, arguments: dict[str, Any] | None, client: Client | None = None) -> None:
-        self.client = client or new_client()
+        self.client: Client = client or new_client()
         self.options = options
-        self.denials = Denials()
+        self.denials: Denials = Denials()
         self.listeners: set[Callable[[bool], None]] = set()
         """Called with True when the connection is there again, with False when it was lost; then see :attr:`gone`."""
-        self.server_version = (0, 0)
+        self.server_version: tuple[int, int] = (0, 0)
         """Major and minor number of the server that we are connected to, or were last; zeros when it has none."""
         self._arguments = arguments
         self._connected = asyncio.Event()

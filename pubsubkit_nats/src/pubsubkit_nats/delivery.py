@@ -38,11 +38,11 @@ class NatsDelivery(Delivery):
     def __init__(
         self, subject: str, reply: str, data: bytes, headers: Headers, link: Link, max_deliver: int | None
     ) -> None:
-        self.subject = subject
-        self.data = data
-        self.lease = 0.0
+        self.subject: str = subject
+        self.data: bytes = data
+        self.lease: float = 0.0
         """When the lease of ``ack_wait`` was last known to begin, by the loop's clock."""
-        self.waiting = True
+        self.waiting: bool = True
         """Whether it is still in the buffer."""
         self._reply = reply
         self._headers = headers

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HIGH_WATER", "DirectClient", "forget", "join_flush", "new_client", "subscribe", "write_alone"]
 
-logger = logging.getLogger("pubsubkit.nats")
+logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 HIGH_WATER = 1024 * 1024
 """Bytes that may wait in nats-py's buffer, which is well below what makes nats-py itself wait."""
@@ -64,7 +64,7 @@ class DirectClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frames = FrameParser(self, self._read_headers)
+        self.frames: FrameParser = FrameParser(self, self._read_headers)
         self._ps = self.frames
 
     def join_flush(self, subject: str, data: bytes, reply: str) -> bool:

@@ -50,11 +50,11 @@ def NatsBackend(client: Client, *, plugins: Iterable[object] = (), **options: An
 class NatsDriver(StreamManager, Driver):
     """JetStream over one nats-py connection; streams and consumers are :class:`StreamManager`'s part."""
 
-    API_VERSION = 1
+    API_VERSION: ClassVar[int] = 1
     OPTIONS = NatsOptions
     MODIFIERS: ClassVar[frozenset[str]] = frozenset({"embedded", "tls", "ws", "wss"})
-    HARNESS = "pubsubkit_nats.testing:NatsHarness"
-    capabilities = frozenset(Capability)
+    HARNESS: ClassVar[str] = "pubsubkit_nats.testing:NatsHarness"
+    capabilities: frozenset[Capability] = frozenset(Capability)
     error_table = ERROR_TABLE
 
     def __init__(self, link: Link, address: str) -> None:

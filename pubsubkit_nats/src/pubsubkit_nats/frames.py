@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameParser"]
 
-logger = logging.getLogger("pubsubkit.nats")
+logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 _CRLF = b"\r\n"
 _MSG, _HMSG = b"MSG", b"HMSG"

@@ -43,7 +43,9 @@ class NatsHarness(Harness):
     :param url: the server to use; empty to start one.
     """
 
-    shortest_ack_wait = 0.1
+    knobs: frozenset[Knob]
+    withheld: frozenset[Capability]
+    shortest_ack_wait: float = 0.1
 
     def __init__(self, url: str = "") -> None:
         super().__init__(url)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Link"]
 
-logger = logging.getLogger("pubsubkit.nats")
+logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 
 class Link(Connection):

@@ -37,7 +37,7 @@ _NO_RESPONDERS = "503"
 _plain_confirmation = re.compile(rb'\{"stream":"([^"\\]+)", ?"seq":(\d+)\}').fullmatch
 _SMALL = 64 * 1024
 
-logger = logging.getLogger("pubsubkit.nats")
+logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 
 class _Batch:

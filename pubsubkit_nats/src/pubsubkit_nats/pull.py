@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PullSubscription"]
 
-logger = logging.getLogger("pubsubkit.nats")
+logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 _EXPIRES_SECONDS = 30.0
 _MAX_BYTES = 16 * 1024 * 1024

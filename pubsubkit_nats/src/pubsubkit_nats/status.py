@@ -25,7 +25,7 @@ class Status:
         self._code = headers.get("Status", "")
         self._description = headers.get("Description", "")
         unsent = headers.get("Nats-Pending-Messages")
-        self.unsent = int(header_text(unsent)) if unsent else None
+        self.unsent: int | None = int(header_text(unsent)) if unsent else None
         """How many messages of the pull will not come; None when the server does not say."""
 
     @property

@@ -53,7 +53,7 @@ class NatsServer(Started):
 
     def __init__(self, directory: Path, config: str = "", *, jetstream: bool = True) -> None:
         self.directory = directory
-        self.url = ""
+        self.url: str = ""
         self._config = config
         self._jetstream = jetstream
         self._port = -1

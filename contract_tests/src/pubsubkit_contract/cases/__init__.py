@@ -42,9 +42,10 @@ from pubsubkit_contract.cases.subjects import SubjectCases
 from pubsubkit_contract.cases.tracing import TracingCases
 from pubsubkit_contract.cases.urls import UrlCases
 
-__all__ = ["GROUPS"]
+__all__ = ["AllCases"]
 
-GROUPS = (
+
+class AllCases(
     DeliveryCases,
     SubjectCases,
     OrderingCases,
@@ -84,4 +85,5 @@ GROUPS = (
     CloudEventCases,
     CancelledPublishingCases,
     DeadLetterCases,
-)
+):
+    """Every case."""

@@ -25,10 +25,10 @@ class Handler:
     """A loop over a subscription whose handler works until it is told to finish."""
 
     def __init__(self, subscription: Subscription) -> None:
-        self.holding = asyncio.Event()
-        self.finish = asyncio.Event()
+        self.holding: asyncio.Event = asyncio.Event()
+        self.finish: asyncio.Event = asyncio.Event()
         self.acked: list[bool] = []
-        self.task = asyncio.ensure_future(self._loop(subscription))
+        self.task: asyncio.Task[None] = asyncio.ensure_future(self._loop(subscription))
 
     async def _loop(self, subscription: Subscription) -> None:
         async for message in subscription:

@@ -38,7 +38,7 @@ class Player:
     def __init__(self, kit: Kit, backend: Backend, disturb: Callable[[], Awaitable[None]] | None = None) -> None:
         able = backend.capabilities
         consumers = dict.fromkeys(MEMBERS[member] for member in members(able))
-        self.record = Record(
+        self.record: Record = Record(
             ack_wait=kit.short * _ACK_WAIT,
             counts=Capability.DELIVERY_COUNT in able,
             ordered=Capability.ORDERING in able,

@@ -14,7 +14,13 @@ __all__ = ["decode"]
 
 T = TypeVar("T")
 
-NAMES = {dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number"}
+NAMES: Mapping[type[Any], str] = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+}
 
 
 def decode(kind: type[T], value: object, place: str = "") -> T:

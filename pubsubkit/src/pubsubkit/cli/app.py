@@ -23,7 +23,7 @@ from pubsubkit.errors import PubSubError
 
 __all__ = ["application"]
 
-logger = logging.getLogger("pubsubkit.cli")
+logger: logging.Logger = logging.getLogger("pubsubkit.cli")
 
 _INTERRUPTED = 130
 _EXIT_CODES = """\b
@@ -106,5 +106,5 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for command in (pub, sub, run, dlq, backends, contract, demo):
-    application.add_command(command)
+for _command in (pub, sub, run, dlq, backends, contract, demo):
+    application.add_command(_command)

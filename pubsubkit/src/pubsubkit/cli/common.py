@@ -60,15 +60,16 @@ def url_option(*, show_variable: bool = False) -> Callable[[_Command], _Command]
     )
 
 
-verbose_option = click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    expose_value=False,
-    callback=_set_verbose,
-    help="Log what happens to stderr.",
-)
-"""The option ``--verbose``."""
+def verbose_option(function: _Command) -> _Command:
+    """Give a command the option ``--verbose``."""
+    return click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_set_verbose,
+        help="Log what happens to stderr.",
+    )(function)
 
 
 def common_options(function: _Command) -> _Command:

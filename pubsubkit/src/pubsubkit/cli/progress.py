@@ -25,7 +25,7 @@ class Tally:
     """Counts what is stored; a failure asks the command to stop."""
 
     def __init__(self, stop: Stop) -> None:
-        self.stored = 0
+        self.stored: int = 0
         self.duplicates = 0
         """How many of the stored ones the broker had already."""
         self._stop = stop

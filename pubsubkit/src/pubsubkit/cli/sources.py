@@ -34,7 +34,7 @@ class Source(ABC):
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
-        self.cut = False
+        self.cut: bool = False
         """Whether it ended because the command was asked to stop."""
         self.problem: CommandError | None = None
         """What is wrong with the input, where it ended because of that."""

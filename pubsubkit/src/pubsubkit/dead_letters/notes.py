@@ -29,7 +29,7 @@ class Notes:
     """The notes on the dead letters of one stream, as far as this side has read them."""
 
     def __init__(self, backend: Backend, stream: str) -> None:
-        self.stream = f"{stream}-settled"
+        self.stream: str = f"{stream}-settled"
         self._backend = backend
         self._found: dict[tuple[int, str], Settled] = {}
         self._last = 0

@@ -15,9 +15,9 @@ one of kind CLIENT again.  These are linked to the publish, or are its children 
 
 try:
     from pubsubkit.otel.plugin import OpenTelemetryPlugin
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "opentelemetry":
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] != "opentelemetry":
         raise
-    raise ImportError("pubsubkit.otel needs OpenTelemetry's API: pip install 'pubsubkit[otel]'") from error
+    raise ImportError("pubsubkit.otel needs OpenTelemetry's API: pip install 'pubsubkit[otel]'") from _error
 
 __all__ = ["OpenTelemetryPlugin"]

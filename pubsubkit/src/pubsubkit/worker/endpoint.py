@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_health"]
 
-logger = logging.getLogger("pubsubkit.worker")
+logger: logging.Logger = logging.getLogger("pubsubkit.worker")
 
 _LONGEST_REQUEST = 8192
 _MOST_CLIENTS = 64

@@ -11,6 +11,7 @@ from pubsubkit.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pubsubkit.decoding import Decoder
     from pubsubkit.worker.policy import Policy
 
 __all__ = ["Handler"]
@@ -33,10 +34,10 @@ class Handler:
             raise ConfigurationError(f"a handler must not yield, as {function!r} does: calling it runs nothing")
         self.function = function
         self.policy = policy
-        self.name = str(getattr(function, "__name__", type(function).__name__))
-        self.is_async = any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None))))  # noqa: B004 - the method itself is looked at
+        self.name: str = str(getattr(function, "__name__", type(function).__name__))
+        self.is_async: bool = any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None))))  # noqa: B004 - the method itself is looked at
         try:
-            self.decode = decoder(_annotation(function))
+            self.decode: Decoder = decoder(_annotation(function))
         except ConfigurationError as error:
             raise ConfigurationError(f"handler {self.name}: {error}") from error
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Member"]
 
-logger = logging.getLogger("pubsubkit.worker")
+logger: logging.Logger = logging.getLogger("pubsubkit.worker")
 
 _CANCEL_SECONDS = 2.0
 _AGAIN_SECONDS = 5.0
@@ -50,7 +50,7 @@ class Member:
         self._keeps_chances = bool(self._policy.dead_letter) and self._policy.max_deliver == 1
         self._late: dict[Message, asyncio.Future[BaseException | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.held = 0
+        self.held: int = 0
         """How many messages have a place."""
 
     @property

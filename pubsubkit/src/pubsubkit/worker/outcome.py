@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome"]
 
-logger = logging.getLogger("pubsubkit.worker")
+logger: logging.Logger = logging.getLogger("pubsubkit.worker")
 
 _REASON_CHARACTERS = 1000
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
-logger = logging.getLogger("pubsubkit.worker")
+logger: logging.Logger = logging.getLogger("pubsubkit.worker")
 
 _LIVE_SECONDS = 60.0
 """For so long a worker without its broker is thought to get it back without being started anew."""
@@ -34,8 +34,8 @@ class Run:
     """
 
     def __init__(self, handlers: Sequence[Handler], source: Backend | Callable[[], Backend], grace: float) -> None:
-        self.halt = Halt()
-        self.tried = asyncio.Event()
+        self.halt: Halt = Halt()
+        self.tried: asyncio.Event = asyncio.Event()
         """Set when every handler has once joined its consumer or failed to."""
         self._source = source
         self._tries = 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AGAIN", "Supervisor"]
 
-logger = logging.getLogger("pubsubkit.worker")
+logger: logging.Logger = logging.getLogger("pubsubkit.worker")
 
 AGAIN = Backoff(initial=0.25, maximum=15.0)
 """The waits before what failed for want of the broker is tried again."""

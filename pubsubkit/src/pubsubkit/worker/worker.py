@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
-logger = logging.getLogger("pubsubkit.worker")
+logger: logging.Logger = logging.getLogger("pubsubkit.worker")
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 _FORCED = 128

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedLink"]
 
-logger = logging.getLogger("pubsubkit.nats")
+logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 _RETRY_SECONDS = 0.5
 _T = TypeVar("_T")
