@@ -9,7 +9,6 @@ import asyncio
 import importlib
 import json
 import os
-import re
 import signal
 import sqlite3
 import sys
@@ -150,15 +149,6 @@ async def check(url: str, events: list[Event], archive: Path, chat: Any) -> None
     assert letters.keys() == wrong
     assert chat.told == everything.keys() - wrong
     assert all("refuses" in letters[number] for number in numbered(events, REFUSED))
-
-
-def test_the_tutorial_shows_the_example():
-    """Every block of code of the tutorial is in a file of the example."""
-    page = (ROOT / "docs" / "tutorials" / "github-events.md").read_text(encoding="utf-8")
-    files = "\n".join(path.read_text(encoding="utf-8") for path in EXAMPLE.glob("*.py"))
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert blocks
-    assert not [block for block in blocks if block not in files]
 
 
 async def test_in_memory(environment: Path, chat: Any, load: Any, monkeypatch: pytest.MonkeyPatch):

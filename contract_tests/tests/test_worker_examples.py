@@ -100,11 +100,3 @@ async def info(backend: Backend, durable: str) -> tuple[int, int]:
         found = await backend.consumer_info("orders", durable)
         return found.num_pending, found.num_ack_pending
     return -1, -1
-
-
-def test_links_of_the_page():
-    """Every relative link of the page points to something that exists."""
-    page = DOCS / "how-to" / "worker.md"
-    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
-    assert links
-    assert not [link for link in links if "://" not in link and not (page.parent / link).exists()]
