@@ -4,10 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+from installing import pretend_to_install
 
 THIRD_PARTY = Path(__file__).with_name("third_party")
 
@@ -16,12 +16,7 @@ THIRD_PARTY = Path(__file__).with_name("third_party")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that, on the path, makes the distribution look installed."""
     folder = tmp_path_factory.mktemp("installed")
-    project = tomllib.loads((THIRD_PARTY / "pyproject.toml").read_text())["project"]
-    info = folder / f"pubsubkit_shelf-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    entries = project["entry-points"]["pubsubkit.backends"].items()
-    (info / "entry_points.txt").write_text("\n".join(["[pubsubkit.backends]", *(f"{k} = {v}" for k, v in entries)]))
+    pretend_to_install(THIRD_PARTY, folder)
     return folder
 
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 LANGUAGES = {"python", "sh", "json", "toml", "text"}
 SERVER = "nats://localhost:4222"
-DEADLINE = 20.0
+DEADLINE = 50.0
 """Seconds that a block may take."""
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 import pytest
 
 from pubsubkit import ConfigurationError, PubSubError, connect
-from pubsubkit_contract.case import CONTRACT_VERSION
+from pubsubkit_contract.case import CONTRACT_VERSION, rule_link
 from pubsubkit_contract.harness import load_harness
 from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.plugin import PROPERTY, REPORTER
@@ -164,7 +164,7 @@ class _Watch:
                 f"{_CLEAR if self._live else ''}{target:8} {case.outcome.value.upper():9} {case.id}: {case.reason}"
             )
             if case.outcome is Outcome.FAIL:
-                self._say(f"{'':8} rule: {case.rule}")
+                self._say(f"{'':8} rule: {case.rule} ({rule_link(case.id)})")
         self._reason = case.reason
 
     def _say(self, text: str) -> None:

@@ -44,7 +44,7 @@ def run_in_pytest(case: Case, suite: Cases, request: pytest.FixtureRequest) -> N
 
 def _explained(error: BaseException, case: Case, fields: dict[str, Any]) -> BaseException:
     observed = "\n".join(f"    {line}" for line in fields["evidence"][-12:]) or "    nothing"
-    error.add_note(f"rule {case.id}: {case.rule}\nwhy: {case.why}\nobserved:\n{observed}")
+    error.add_note(f"rule {case.id}: {case.rule}\nwhy: {case.why}\nsee: {case.link}\nobserved:\n{observed}")
     return error
 
 

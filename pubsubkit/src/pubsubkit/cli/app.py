@@ -15,6 +15,7 @@ from pubsubkit.cli.demo import demo
 from pubsubkit.cli.dlq import dlq
 from pubsubkit.cli.failure import BROKER_FAILED, DONE, WRONG_INPUT, CommandError, exit_code, one_line
 from pubsubkit.cli.logs import set_up_logging
+from pubsubkit.cli.new_backend import new_backend
 from pubsubkit.cli.publish import pub
 from pubsubkit.cli.run import run
 from pubsubkit.cli.stopping import Stopped
@@ -99,6 +100,7 @@ def application(context: click.Context) -> int:
       pubsubkit run service:worker                     handle messages by the functions of a Worker
       pubsubkit dlq list orders-dead                   what could not be handled
       pubsubkit contract                               prove that the broker keeps the promises
+      pubsubkit new-backend redis                      write a backend of your own
     """  # noqa: D301 - \b is a mark for click
     context.ensure_object(Settings)
     if context.invoked_subcommand is None:
@@ -106,5 +108,5 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for _command in (pub, sub, run, dlq, backends, contract, demo):
+for _command in (pub, sub, run, dlq, backends, contract, demo, new_backend):
     application.add_command(_command)

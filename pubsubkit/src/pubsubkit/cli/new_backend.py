@@ -1,0 +1,53 @@
+"""``pubsubkit new-backend``: writes a distribution to fill in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pubsubkit.cli.common import verbose_option
+from pubsubkit.cli.failure import DONE, CommandError
+from pubsubkit.errors import ConflictError
+from pubsubkit.registry import installed_backends
+from pubsubkit.scaffold import write_backend
+
+__all__ = ["new_backend"]
+
+_WRONG_FOLDER = 2
+
+
+@click.command("new-backend")
+@click.argument("name")
+@click.option(
+    "--path",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where to; pubsubkit-NAME in the current folder when left out.",
+)
+@verbose_option
+def new_backend(name: str, path: Path | None) -> int:
+    """Write a new backend: a distribution that installs, and says what is to be filled in.
+
+    NAME is the scheme of its URLs.  The distribution has a driver with the methods to write, its parameters, a
+    harness, the contract as its tests, a workflow for CI and a README that says where to begin.
+
+    \b
+      pubsubkit new-backend redis
+      cd pubsubkit-redis
+      pip install -e '.[testing]'
+      pytest                                 every promise that is not kept yet, case by case
+      pubsubkit contract redis://localhost --only core
+    """  # noqa: D301 - \b is a mark for click
+    folder = path or Path(f"pubsubkit-{name}")
+    taken = installed_backends().get(name)
+    if taken is not None:
+        click.echo(f"note: the scheme {name!r} is served by {taken} here; two cannot be used", err=True)
+    try:
+        written = write_backend(name, folder)
+    except ConflictError as error:
+        raise CommandError(str(error), _WRONG_FOLDER) from error
+    for file in written:
+        click.echo(file)
+    click.echo(f"\nNext:\n  cd {folder}\n  pip install -e '.[testing]'\n  pytest\n", err=True)
+    return DONE
