@@ -15,8 +15,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any, Self
 
-from pubsubkit import ConsumerOptions, PublisherOptions, Storage, Subscription
-from pubsubkit.backend import Backend, connect
+from pubsubkit import Backend, ConsumerOptions, PublisherOptions, Storage, Subscription, connect
 from pubsubkit.redaction import redact
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from pubsubkit_memory.timers import Timers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pubsubkit.driver import OutgoingMessage
+    from pubsubkit.driver import OutgoingMessage, PublishReceipt
     from pubsubkit.options import StreamOptions
-    from pubsubkit.receipt import PublishReceipt
 
 __all__ = ["Broker"]
 

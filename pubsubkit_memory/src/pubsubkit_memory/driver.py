@@ -16,9 +16,15 @@ from pubsubkit_memory.subscription import MemorySubscription
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pubsubkit.driver import ConnectionState, ConsumerInfo, ConsumerSpec, OutgoingMessage, StreamInfo
+    from pubsubkit.driver import (
+        ConnectionState,
+        ConsumerInfo,
+        ConsumerSpec,
+        OutgoingMessage,
+        PublishReceipt,
+        StreamInfo,
+    )
     from pubsubkit.options import StreamOptions
-    from pubsubkit.receipt import PublishReceipt
     from pubsubkit.url import BackendURL
 
 __all__ = ["MemoryDriver", "MemoryOptions"]

@@ -20,8 +20,7 @@ import time
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, NamedTuple, Self, final
 
-from pubsubkit import dead_letters
-from pubsubkit.backend import Backend
+from pubsubkit import Backend, dead_letters
 from pubsubkit.driver import Verdict
 from pubsubkit.errors import NotFoundError
 from pubsubkit.hookspecs import hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pubsubkit.backend import Backend
+from pubsubkit import Backend
 from pubsubkit.driver import Capability, Driver
 from pubsubkit.errors import ConfigurationError
 from pubsubkit_nats import native
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-    from pubsubkit.driver import ConnectionState, ConsumerSpec, OutgoingMessage
-    from pubsubkit.receipt import PublishReceipt
+    from pubsubkit.driver import ConnectionState, ConsumerSpec, OutgoingMessage, PublishReceipt
     from pubsubkit.url import BackendURL
 
 __all__ = ["NatsBackend", "NatsDriver"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pubsubkit.backend import connect
+from pubsubkit import connect
 from pubsubkit.driver import Capability
 from pubsubkit.url import BackendURL, Host
 from pubsubkit_contract.harness import Harness, Knob
