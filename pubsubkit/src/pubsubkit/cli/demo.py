@@ -13,6 +13,7 @@ import click
 from pubsubkit.cli import stopping
 from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import DONE, CommandError
+from pubsubkit.cli.look import good
 from pubsubkit.cli.pipes import standard_stream
 from pubsubkit.cli.samples import sample_events
 from pubsubkit.cli.session import opened
@@ -88,7 +89,7 @@ class _Story:
         second = await self._read(total - len(first.done), {})
         left = await self._left()
         _check(total, first, second, left)
-        click.echo(f"It got exactly the remaining {len(second.done)}, and nothing is left over.\n\nok")
+        click.echo(f"It got exactly the remaining {len(second.done)}, and nothing is left over.\n\n{good('ok')}")
 
     async def _publish(self) -> int:
         events = list(sample_events())

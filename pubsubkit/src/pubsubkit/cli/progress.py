@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -71,10 +72,14 @@ async def shown(line: Callable[[], str]) -> AsyncGenerator[None]:
         yield
     finally:
         drawing.cancel()
-        click.echo(_CLEAR, err=True, nl=False)
+        _write(_CLEAR)
 
 
 async def _draw(line: Callable[[], str]) -> None:
     while True:
         await asyncio.sleep(_SECONDS)
-        click.echo(f"{_CLEAR}{line()}", err=True, nl=False)
+        _write(_CLEAR + line()[: shutil.get_terminal_size().columns - 1])
+
+
+def _write(text: str) -> None:
+    click.echo(text, err=True, nl=False, color=True)  # NO_COLOR must not take the control sequence out
