@@ -25,7 +25,7 @@ from pubsubkit.url import BackendURL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pubsubkit.driver import Capability, ConsumerInfo, Driver, StreamInfo
+    from pubsubkit.driver import Capability, ConsumerInfo, Driver, Finding, StreamInfo
     from pubsubkit.options import ConsumerOptions, Manage, PublisherOptions, StreamOptions
 
 __all__ = ["Backend", "Health", "connect", "open_backend"]
@@ -247,6 +247,15 @@ class Backend(Closing):
         except PubSubError as error:
             return Health(connected=False, consuming=False if served else None, latency=None, error=str(error))
         return Health(connected=True, consuming=consuming, latency=time.perf_counter() - started)
+
+    async def diagnose(self) -> tuple[Finding, ...]:
+        """Return what this kind of backend can tell of its broker and the connection; it changes nothing.
+
+        :raises PubSubError: the connection was lost meanwhile, say.
+        """
+        self._connection.check_open()
+        with translating(self._driver, "diagnose"):
+            return tuple(await self._driver.diagnose())
 
     async def _close(self) -> None:
         async with self._changing:

@@ -48,6 +48,7 @@ __all__ = [
     "Delivery",
     "Driver",
     "DriverSubscription",
+    "Finding",
     "MessageMetadata",
     "OutgoingMessage",
     "PublishReceipt",
@@ -58,6 +59,7 @@ __all__ = [
 
 API_VERSION = 1
 """The version of this interface; it changes when a driver would have to."""
+_CLOCK_SECONDS = 1.0
 
 
 class Capability(StrEnum):
@@ -121,6 +123,34 @@ class ConnectionState(StrEnum):
     """Lost; the driver is trying to connect again."""
     CLOSED = "closed"
     """Gone for good."""
+
+
+class Finding(NamedTuple):
+    """One line of a diagnosis."""
+
+    check: str
+    """What was looked at, in a word or two: ``clock``."""
+    found: str
+    """What it is like, without secrets."""
+    advice: str = ""
+    """What to do about it, where something is to be done or could be."""
+    state: Literal["ok", "mend", "unchecked"] = "ok"
+    """``mend`` when it must be changed, ``unchecked`` when it could not be found out."""
+
+    @classmethod
+    def of_clock(cls, before: datetime, told: datetime, after: datetime) -> Finding:
+        """Return what there is to say of a broker's clock; off by more than a second is to be mended.
+
+        :param told: the time it told; aware, as the others are.
+        :param before: the time here before it was asked.
+        :param after: the time here when its answer was in.
+        """
+        margin = (after - before).total_seconds() / 2
+        off = (told - before).total_seconds() - margin
+        found = f"the broker's is {abs(off):.3f} s {'ahead' if off > 0 else 'behind'} (within {margin:.3f} s)"
+        if abs(off) - margin <= _CLOCK_SECONDS:
+            return cls("clock", found)
+        return cls("clock", found, "set both by NTP; start times and ages of messages are off by as much", "mend")
 
 
 class OutgoingMessage(NamedTuple):
@@ -349,6 +379,15 @@ class Driver(ABC):
     @abstractmethod
     async def ping(self) -> None:
         """Make one round trip to the broker, or raise."""
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Look at the broker and the connection for ``pubsubkit doctor``, without changing anything.
+
+        To be overridden where there is something to tell that the portable layer cannot find out: versions of client
+        and server, what is switched on, limits and how near they are, encryption, and as ``clock`` how far the
+        broker's clock is off.  What the broker does not let it see is ``unchecked``, not an error.
+        """
+        return ()
 
     def check_native(self, kind: Literal["stream", "consumer", "message"], settings: Mapping[str, Any]) -> None:
         """Look at native settings before anything is sent: of the options, or the native headers of a message.

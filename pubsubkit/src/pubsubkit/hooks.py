@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
     from pubsubkit.driver import Delivery, Settlement
 
-__all__ = ["Hooks", "load_hooks", "processing", "report_received", "report_settled"]
+__all__ = ["PLUGINS", "Hooks", "check_plugin", "load_hooks", "processing", "report_received", "report_settled"]
 
 logger: logging.Logger = logging.getLogger("pubsubkit.hooks")
 
-_GROUP = "pubsubkit.plugins"
+PLUGINS = "pubsubkit.plugins"
+"""The entry-point group of plugins."""
 _Implementation = tuple[str, "Callable[..., Any]", "tuple[str, ...]"]
 _UNOBSERVED = nullcontext()
 
@@ -144,12 +145,15 @@ def _new_manager() -> pluggy.PluginManager:
     return manager
 
 
-def _register(manager: pluggy.PluginManager, plugin: object, name: str | None) -> None:
-    """Register *plugin* after trying it on a manager of its own: a faulty one must leave no trace in *manager*."""
+def check_plugin(plugin: object, label: str) -> None:
+    """Try *plugin* on a manager of its own.
+
+    :param label: its name for the error.
+    :raises ConfigurationError: a hook is misspelt or async, or there is none.
+    """
     import pluggy
 
     trial = _new_manager()
-    label = name or str(getattr(plugin, "__name__", type(plugin).__qualname__))
     try:
         trial.register(plugin, label)
         trial.check_pending()
@@ -162,6 +166,12 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str | None) -
     for caller in callers:
         if any(inspect.iscoroutinefunction(implementation.function) for implementation in caller.get_hookimpls()):
             raise ConfigurationError(f"plugin {label}: {caller.name} is async; hooks are plain functions")
+
+
+def _register(manager: pluggy.PluginManager, plugin: object, name: str | None) -> None:
+    """Register *plugin* after a trial: a faulty one must leave no trace in *manager*."""
+    label = name or str(getattr(plugin, "__name__", type(plugin).__qualname__))
+    check_plugin(plugin, label)
     taken = sum(other.split("#")[0] == label for other, _ in manager.list_name_plugin())
     try:
         manager.register(plugin, f"{label}#{taken + 1}" if taken else label)
@@ -174,7 +184,7 @@ def installed_plugins() -> tuple[tuple[str, object], ...]:
     from importlib.metadata import entry_points
 
     found: list[tuple[str, object]] = []
-    for entry in entry_points(group=_GROUP):
+    for entry in entry_points(group=PLUGINS):
         distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
         try:
             found.append((entry.name, entry.load()))

@@ -9,6 +9,7 @@ from pubsubkit.driver import Capability, Driver
 from pubsubkit.errors import ConfigurationError
 from pubsubkit_nats import native
 from pubsubkit_nats.binary import find_server
+from pubsubkit_nats.diagnosis import diagnose
 from pubsubkit_nats.failures import ERROR_TABLE
 from pubsubkit_nats.link import Link
 from pubsubkit_nats.manager import StreamManager
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
 
-    from pubsubkit.driver import ConnectionState, ConsumerSpec, OutgoingMessage, PublishReceipt
+    from pubsubkit.driver import ConnectionState, ConsumerSpec, Finding, OutgoingMessage, PublishReceipt
     from pubsubkit.url import BackendURL
 
 __all__ = ["NatsBackend", "NatsDriver"]
@@ -93,6 +94,10 @@ class NatsDriver(StreamManager, Driver):
     async def ping(self) -> None:
         """PING, PONG."""
         await self._link.ping()
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Versions, encryption, JetStream with the account's limits, and the clock."""
+        return await diagnose(self._link)
 
     def check_native(self, kind: Literal["stream", "consumer", "message"], settings: Mapping[str, Any]) -> None:
         """JetStream's own settings are taken, as far as the server is new enough; see :mod:`pubsubkit_nats.native`."""

@@ -6,8 +6,8 @@ which the UNSUB still waits: the PONG can come before the last message, which is
 ``ack_wait``.  ``unsubscribe()`` stops listening first.  Without the private method the function does nothing, and a
 message that arrives in that moment comes back after ``ack_wait``.
 
-:func:`tls_only`: nats-py begins TLS only when the server asks for it, and sends the credentials in any case.  Without
-the private attributes no connection counts as encrypted.
+:func:`encryption` and :func:`tls_only`: nats-py begins TLS only when the server asks for it, and sends the credentials
+in any case.  Without the private attributes no connection counts as encrypted.
 
 :func:`reply_inbox`: a refused subscription is reported by its subject only.  Without the private attribute a call that
 can get no answer fails when its time is over.
@@ -30,11 +30,21 @@ from nats.errors import SecureConnWantedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from ssl import SSLObject
 
     from nats.aio.client import Client
     from nats.aio.subscription import Subscription
 
-__all__ = ["NoTLSError", "abandon", "hang_up", "reply_inbox", "stop_delivery", "tls_only", "wants_certificate"]
+__all__ = [
+    "NoTLSError",
+    "abandon",
+    "encryption",
+    "hang_up",
+    "reply_inbox",
+    "stop_delivery",
+    "tls_only",
+    "wants_certificate",
+]
 
 
 class NoTLSError(SecureConnWantedError):
@@ -87,6 +97,14 @@ def wants_certificate(client: Client) -> bool:
     return bool(info.get("tls_verify"))
 
 
+def encryption(client: Client) -> SSLObject | None:
+    """The TLS of the present connection of *client*; None when it is not encrypted."""
+    transport: Any = getattr(client, "_transport", None)
+    stream = getattr(transport, "_io_writer", None) or getattr(transport, "_ws", None)
+    look: Callable[[str], SSLObject | None] | None = getattr(stream, "get_extra_info", None)
+    return look("ssl_object") if look is not None else None
+
+
 def tls_only(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return *arguments* for ``connect`` with which *client* never sends CONNECT over an unencrypted connection.
 
@@ -106,10 +124,8 @@ def tls_only(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_encryption(client: Client) -> None:
-    transport: Any = getattr(client, "_transport", None)
-    stream = getattr(transport, "_io_writer", None) or getattr(transport, "_ws", None)
-    look = getattr(stream, "get_extra_info", None)
-    if look is None or look("ssl_object") is None:
+    if encryption(client) is None:
+        transport: Any = getattr(client, "_transport", None)
         if transport is not None:
             transport.close()  # nats-py would leave it to the garbage collector
         raise NoTLSError

@@ -13,8 +13,10 @@ from pubsubkit.cli.common import Settings, url_option, verbose_option
 from pubsubkit.cli.contract import contract
 from pubsubkit.cli.demo import demo
 from pubsubkit.cli.dlq import dlq
+from pubsubkit.cli.doctor import doctor
 from pubsubkit.cli.failure import BROKER_FAILED, DONE, WRONG_INPUT, CommandError, exit_code, one_line
 from pubsubkit.cli.logs import set_up_logging
+from pubsubkit.cli.look import bad, coloured
 from pubsubkit.cli.new_backend import new_backend
 from pubsubkit.cli.publish import pub
 from pubsubkit.cli.run import run
@@ -28,12 +30,20 @@ logger: logging.Logger = logging.getLogger("pubsubkit.cli")
 
 _INTERRUPTED = 130
 _EXIT_CODES = """\b
-Exit codes:
-  0    done; also: sub or run was ended by Ctrl-C or SIGTERM, or sub's output is no longer read
-  1    the broker failed or refused something, a message could not be stored or replayed
-  2    wrong usage, URL, option, set-up or input: the line on stderr says what to change
-  130  Ctrl-C came before pub, dlq, demo or contract was through, or a second time before run was
-  143  SIGTERM came before pub, dlq, demo or contract was through, or a second time before run was
+Exit codes, the same for all commands:
+  0    done; also when Ctrl-C, SIGTERM or a reader that went away
+       ended sub, or Ctrl-C or SIGTERM ended run
+  1    the broker failed or refused, or a message was not stored;
+       contract: does not conform; doctor: there is something to do
+  2    wrong usage, URL, option, set-up or input; one line on stderr
+       says what to change
+  130  Ctrl-C came before the command was through
+  143  SIGTERM came before the command was through
+  With run the last two take a second signal.
+\b
+Environment:
+  PUBSUBKIT_URL  the broker, where --url does not say
+  NO_COLOR       no colours; FORCE_COLOR: also where no terminal is
 """
 
 
@@ -43,7 +53,7 @@ class _Application(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command and exit with its code."""
         set_up_logging(verbose=False)
-        extra["standalone_mode"] = False
+        extra = {"color": coloured(), **extra, "standalone_mode": False}
         try:
             code = super().main(*args, **extra)
         except (KeyboardInterrupt, click.Abort):
@@ -73,7 +83,7 @@ def _usage_text(error: click.ClickException) -> str:
 
 
 def _fail(error: Exception | str, code: int) -> int:
-    click.echo(f"pubsubkit: {one_line(error)}", err=True)
+    click.echo(f"{bad('pubsubkit:')} {one_line(error)}", err=True, color=coloured())
     return code
 
 
@@ -92,6 +102,7 @@ def application(context: click.Context) -> int:
 
     \b
       pubsubkit demo                                   see it work, without a server
+      pubsubkit doctor                                 check the installation, and a broker
       pubsubkit backends                               what is installed
       export PUBSUBKIT_URL=nats://localhost:4222
       pubsubkit pub orders.created '{"id": 1}'         store a message
@@ -108,5 +119,5 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for _command in (pub, sub, run, dlq, backends, contract, demo, new_backend):
+for _command in (pub, sub, run, dlq, backends, contract, demo, new_backend, doctor):
     application.add_command(_command)

@@ -11,8 +11,9 @@ import click
 from click.core import ParameterSource
 
 from pubsubkit.cli.logs import set_up_logging
+from pubsubkit.registry import installed_backends
 
-__all__ = ["Settings", "common_options", "url_option", "verbose_option"]
+__all__ = ["Settings", "common_options", "url_argument", "url_option", "verbose_option"]
 
 _Command = Callable[..., Any]
 _VARIABLE = "PUBSUBKIT_URL"
@@ -30,11 +31,16 @@ class Settings:
 
         :raises UsageError: none was given.
         """
-        if self.url is not None:
-            return self.url
-        if _VARIABLE in os.environ:
-            return f"${{{_VARIABLE}}}"
-        raise click.UsageError("no broker given: use --url, as in --url nats://localhost:4222, or set PUBSUBKIT_URL")
+        url = self.url_or_none()
+        if url is None:
+            raise click.UsageError(
+                "no broker given: use --url, as in --url nats://localhost:4222, or set PUBSUBKIT_URL"
+            )
+        return url
+
+    def url_or_none(self) -> str | None:
+        """Return the same, or None when none was given."""
+        return f"${{{_VARIABLE}}}" if self.url is None and _VARIABLE in os.environ else self.url
 
 
 def _set_url(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -42,9 +48,21 @@ def _set_url(context: click.Context, parameter: click.Parameter, value: str | No
         context.ensure_object(Settings).url = value
 
 
+def schemes(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """Complete the scheme of a URL from what is installed."""
+    return [f"{scheme}://" for scheme in installed_backends() if f"{scheme}://".startswith(typed)]
+
+
 def _set_verbose(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
         set_up_logging(verbose=True)
+
+
+def url_argument(function: _Command) -> _Command:
+    """Give a command the URL as an argument, for which ``--url`` does as well."""
+    return click.argument(
+        "argument_url", metavar="[URL]", required=False, expose_value=False, callback=_set_url, shell_complete=schemes
+    )(function)
 
 
 def url_option(*, show_variable: bool = False) -> Callable[[_Command], _Command]:
@@ -56,6 +74,7 @@ def url_option(*, show_variable: bool = False) -> Callable[[_Command], _Command]
         show_envvar=True,
         expose_value=False,
         callback=_set_url,
+        shell_complete=schemes,
         help="The broker, as nats://user:${NATS_PASSWORD}@host:4222; ${NAME} is taken from the environment.",
     )
 
