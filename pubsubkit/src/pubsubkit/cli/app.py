@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pubsubkit.cli.backends import backends
+from pubsubkit.cli.bench import bench
 from pubsubkit.cli.common import Settings, url_option, verbose_option
 from pubsubkit.cli.contract import contract
 from pubsubkit.cli.demo import demo
@@ -110,6 +111,7 @@ def application(context: click.Context) -> int:
       pubsubkit pub --jsonl events.jsonl --storage file
       pubsubkit run service:worker                     handle messages by the functions of a Worker
       pubsubkit dlq list orders-dead                   what could not be handled
+      pubsubkit bench nats://localhost:4222            how fast it is
       pubsubkit contract                               prove that the broker keeps the promises
       pubsubkit new-backend redis                      write a backend of your own
     """  # noqa: D301 - \b is a mark for click
@@ -119,5 +121,5 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for _command in (pub, sub, run, dlq, backends, contract, demo, new_backend, doctor):
+for _command in (pub, sub, run, dlq, backends, contract, demo, new_backend, doctor, bench):
     application.add_command(_command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pubsubkit.errors import InvalidArgumentError
-from pubsubkit.params import duration
+from pubsubkit.params import duration, size
 from pubsubkit.payload import check_headers
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pubsubkit.options import DeliverFrom
 
-__all__ = ["header", "seconds", "start"]
+__all__ = ["byte_count", "header", "seconds", "start"]
 
 _NAMED: Mapping[str, DeliverFrom] = {"all": "all", "new": "new", "last": "last"}
 _START = "expected all, new, last, a sequence number from 1 or a time such as 2026-01-31T12:00:00Z"
@@ -31,6 +31,14 @@ def seconds(value: str) -> float:
     if not found:
         raise click.BadParameter(f"{value!r}: expected more than 0")
     return found
+
+
+def byte_count(value: str) -> int:
+    """Return the bytes of ``256``, ``4KiB`` or ``1MB``."""
+    try:
+        return size(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}") from None
 
 
 def header(value: str) -> tuple[str, str]:
