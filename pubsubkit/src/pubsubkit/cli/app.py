@@ -11,6 +11,7 @@ import click
 from pubsubkit.cli.backends import backends
 from pubsubkit.cli.bench import bench
 from pubsubkit.cli.common import Settings, url_option, verbose_option
+from pubsubkit.cli.completion import completion
 from pubsubkit.cli.contract import contract
 from pubsubkit.cli.demo import demo
 from pubsubkit.cli.dlq import dlq
@@ -121,5 +122,5 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for _command in (pub, sub, run, dlq, backends, contract, demo, new_backend, doctor, bench):
+for _command in (pub, sub, run, dlq, backends, contract, demo, new_backend, doctor, bench, completion):
     application.add_command(_command)

@@ -30,6 +30,10 @@ _UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def _schemes(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    return [scheme for scheme in installed_backends() if scheme.startswith(typed)]
+
+
 @click.group(invoke_without_command=True)
 @_JSON
 @verbose_option
@@ -49,7 +53,7 @@ def backends(context: click.Context, as_json: bool) -> int:
 
 
 @backends.command()
-@click.argument("scheme")
+@click.argument("scheme", shell_complete=_schemes)
 @_JSON
 @verbose_option
 def show(scheme: str, as_json: bool) -> int:

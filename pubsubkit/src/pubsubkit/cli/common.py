@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from pubsubkit.cli.logs import set_up_logging
 from pubsubkit.registry import installed_backends
 
-__all__ = ["Settings", "common_options", "url_argument", "url_option", "verbose_option"]
+__all__ = ["Settings", "common_options", "complete_url", "url_argument", "url_option", "verbose_option"]
 
 _Command = Callable[..., Any]
 _VARIABLE = "PUBSUBKIT_URL"
@@ -48,7 +48,7 @@ def _set_url(context: click.Context, parameter: click.Parameter, value: str | No
         context.ensure_object(Settings).url = value
 
 
-def schemes(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+def complete_url(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
     """Complete the scheme of a URL from what is installed."""
     return [f"{scheme}://" for scheme in installed_backends() if f"{scheme}://".startswith(typed)]
 
@@ -61,7 +61,12 @@ def _set_verbose(_context: click.Context, _parameter: click.Parameter, value: bo
 def url_argument(function: _Command) -> _Command:
     """Give a command the URL as an argument, for which ``--url`` does as well."""
     return click.argument(
-        "argument_url", metavar="[URL]", required=False, expose_value=False, callback=_set_url, shell_complete=schemes
+        "argument_url",
+        metavar="[URL]",
+        required=False,
+        expose_value=False,
+        callback=_set_url,
+        shell_complete=complete_url,
     )(function)
 
 
@@ -74,7 +79,7 @@ def url_option(*, show_variable: bool = False) -> Callable[[_Command], _Command]
         show_envvar=True,
         expose_value=False,
         callback=_set_url,
-        shell_complete=schemes,
+        shell_complete=complete_url,
         help="The broker, as nats://user:${NATS_PASSWORD}@host:4222; ${NAME} is taken from the environment.",
     )
 

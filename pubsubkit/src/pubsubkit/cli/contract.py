@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pubsubkit.cli.common import Settings, common_options
+from pubsubkit.cli.common import Settings, common_options, complete_url
 from pubsubkit.cli.failure import CommandError
 from pubsubkit.cli.logs import records_hidden
 from pubsubkit.cli.pipes import standard_stream
@@ -36,7 +36,7 @@ _FILE = _Report(dir_okay=False, writable=True)
 
 
 @click.command()
-@click.argument("targets", nargs=-1, metavar="[HARNESS_OR_URL]...")
+@click.argument("targets", nargs=-1, metavar="[HARNESS_OR_URL]...", shell_complete=complete_url)
 @click.option("--only", metavar="GROUP,...", help="Run only these groups, e.g. ack,nak; the verdict is then partial.")
 @click.option("--seed", type=int, metavar="N", help="Repeat the random histories of the run that reported this seed.")
 @click.option(
