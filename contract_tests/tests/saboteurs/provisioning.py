@@ -190,3 +190,22 @@ def one_filter_for_all(original, self, spec):
         for consumer in self.consumers.values():
             if consumer.spec.durable and consumer.spec.filter_subject:
                 self.update_consumer(replace(consumer.spec, filter_subject=spec.filter_subject))
+
+
+@breaks(MemoryDriver, "list_streams", "prov.lists")
+async def lists_the_oldest_stream_only(original, self):
+    """The list of streams ends after the first one of the broker."""
+    return (await original(self))[:1] if len(self.native.streams) > 1 else []
+
+
+@breaks(MemoryDriver, "list_consumers", "prov.lists")
+async def lists_durable_consumers_only(original, self, stream):
+    """Ephemeral consumers are left out of the list."""
+    found = await original(self, stream)
+    return found and [info for info in found if info.spec.durable]
+
+
+@breaks(MemoryDriver, "list_consumers", "prov.lists")
+async def lists_nothing_of_no_stream(original, self, stream):
+    """A stream that is not there has no consumers, rather than being an error."""
+    return await original(self, stream) or []

@@ -205,6 +205,29 @@ class Backend(Closing):
             raise NotFoundError(f"no stream {name!r} on {self._driver.address}")
         return info
 
+    async def list_streams(self) -> list[StreamInfo]:
+        """Return all streams by name, also those of others.
+
+        :raises UnsupportedError: the backend cannot tell which streams it has.
+        """
+        self._connection.check_open()
+        with translating(self._driver, "list the streams"):
+            return sorted(await self._driver.list_streams(), key=lambda info: info.options.name)
+
+    async def list_consumers(self, stream: str) -> list[ConsumerInfo]:
+        """Return the consumers of a stream by name, ephemeral ones included.
+
+        :raises NotFoundError: there is no such stream.
+        :raises UnsupportedError: the backend cannot tell which consumers it has.
+        """
+        self._connection.check_open()
+        check_names(stream=stream)
+        with translating(self._driver, f"list the consumers of stream {stream!r}"):
+            found = await self._driver.list_consumers(stream)
+        if found is None:
+            raise NotFoundError(f"no stream {stream!r} on {self._driver.address}")
+        return sorted(found, key=lambda info: info.spec.name)
+
     async def delete_stream(self, name: str) -> bool:
         """Delete a stream with its messages and consumers; False when there was none."""
         self._connection.check_open()

@@ -246,6 +246,10 @@ class ConsumerInfo:
     """Messages that were never delivered yet."""
     num_ack_pending: int
     """Messages that were delivered and are not done: they have no verdict, or were given back and will come again."""
+    num_redelivered: int | None = None
+    """How many of these were delivered more than once; None where the broker does not say."""
+    num_deliveries: int | None = None
+    """How many deliveries there were so far, redeliveries included; None where the broker does not say."""
     native: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """As :attr:`StreamInfo.native`."""
 
@@ -404,6 +408,17 @@ class Driver(ABC):
     @abstractmethod
     async def stream_info(self, name: str) -> StreamInfo | None:
         """The stream with its options as they are on the broker, its defaults filled in; None when there is none."""
+
+    async def list_streams(self) -> Sequence[StreamInfo]:
+        """All streams, in any order.  To be overridden by a driver that can tell."""
+        raise UnsupportedError(f"{self.address} cannot tell which streams it has")
+
+    async def list_consumers(self, stream: str) -> Sequence[ConsumerInfo] | None:
+        """All consumers of a stream, in any order; None when there is no such stream.
+
+        To be overridden by a driver that can tell.
+        """
+        raise UnsupportedError(f"{self.address} cannot tell which consumers stream {stream!r} has")
 
     @abstractmethod
     async def create_stream(self, options: StreamOptions) -> None:

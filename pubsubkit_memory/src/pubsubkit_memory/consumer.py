@@ -35,6 +35,7 @@ class Consumer:
     __slots__ = (
         "_ack_wait",
         "_delayed",
+        "_deliveries",
         "_lease_timer",
         "_leases",
         "_log",
@@ -60,7 +61,8 @@ class Consumer:
         self._leases: dict[int, MemoryDelivery] = {}  # the oldest lease first
         self._lease_timer: Timer | None = None  # for the oldest lease, or earlier
         self._ready: OrderedDict[int, int] = OrderedDict()  # sequence → deliveries so far
-        self._delayed: dict[int, Timer] = {}
+        self._delayed: dict[int, tuple[Timer, int]] = {}  # sequence → deliveries so far
+        self._deliveries = 0
         log.expire()
         self._position = log.start(spec.deliver_from, self.pattern) - 1
         self._pending = deque(log.select(self._position + 1, self.pattern))
@@ -75,7 +77,15 @@ class Consumer:
         """The state, as of now."""
         self._log.expire()
         self._forget_dropped()
-        return ConsumerInfo(spec=self.spec, num_pending=len(self._pending), num_ack_pending=self._in_flight())
+        counts = [delivery.num_delivered for delivery in self._leases.values()]
+        counts += [*self._ready.values(), *(count for _, count in self._delayed.values())]
+        return ConsumerInfo(
+            spec=self.spec,
+            num_pending=len(self._pending),
+            num_ack_pending=self._in_flight(),
+            num_redelivered=sum(count > 1 for count in counts),
+            num_deliveries=self._deliveries,
+        )
 
     def leased(self) -> Sequence[MemoryDelivery]:
         """What members hold without a verdict, the oldest lease first."""
@@ -83,7 +93,7 @@ class Consumer:
 
     def delayed(self) -> Sequence[float]:
         """The deadlines, by the broker's clock, at which messages end a delay and come again."""
-        return [timer.when for timer in self._delayed.values()]
+        return [timer.when for timer, _ in self._delayed.values()]
 
     def update(self, spec: ConsumerSpec) -> None:
         """Take another spec; a new filter applies to all that follows the last message that was delivered."""
@@ -101,7 +111,7 @@ class Consumer:
     def delete(self) -> None:
         """End it: whoever waits is woken and finds :attr:`deleted`."""
         self.deleted = True
-        for timer in self._delayed.values():
+        for timer, _ in self._delayed.values():
             self._timers.cancel(timer)
         if self._lease_timer is not None:
             self._timers.cancel(self._lease_timer)
@@ -149,9 +159,9 @@ class Consumer:
     def finish(self, sequence: int) -> None:
         """Settle a message for good, also by a stale handle."""
         if self._leases.pop(sequence, None) is None and self._ready.pop(sequence, None) is None:
-            timer = self._delayed.pop(sequence, None)
-            if timer is not None:
-                self._timers.cancel(timer)
+            delayed = self._delayed.pop(sequence, None)
+            if delayed is not None:
+                self._timers.cancel(delayed[0])
         if self.waiters.queue:
             self.wake()
 
@@ -162,8 +172,8 @@ class Consumer:
             return
         del self._leases[sequence]
         if delay > 0 and delivery.num_delivered < self._max_deliver:
-            again = partial(self._end_delay, sequence, delivery.num_delivered)
-            self._delayed[sequence] = self._timers.at(self._timers.now() + delay, again)
+            timer = self._timers.at(self._timers.now() + delay, partial(self._end_delay, sequence))
+            self._delayed[sequence] = timer, delivery.num_delivered
         else:
             self._requeue(sequence, delivery.num_delivered)
         self.wake()
@@ -194,6 +204,7 @@ class Consumer:
 
     def _lease(self, message: StoredMessage, count: int) -> MemoryDelivery:
         delivery = self._leases[message.sequence] = MemoryDelivery(message, self, count)
+        self._deliveries += 1
         delivery.leased_at = now = self._timers.now()
         if self._lease_timer is None:
             self._lease_timer = self._timers.at(now + self._ack_wait, self._expire_leases)
@@ -203,8 +214,8 @@ class Consumer:
         if count < self._max_deliver:
             self._ready[sequence] = count
 
-    def _end_delay(self, sequence: int, count: int) -> None:
-        del self._delayed[sequence]
+    def _end_delay(self, sequence: int) -> None:
+        _, count = self._delayed.pop(sequence)
         self._requeue(sequence, count)
         self.wake()
 

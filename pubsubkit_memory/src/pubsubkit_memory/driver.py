@@ -110,6 +110,15 @@ class MemoryDriver(Driver):
         stream = self._broker.find_stream(name)
         return None if stream is None else stream.info()
 
+    async def list_streams(self) -> Sequence[StreamInfo]:
+        """All streams."""
+        return [self._broker.stream(name).info() for name in self._broker.streams]
+
+    async def list_consumers(self, stream: str) -> Sequence[ConsumerInfo] | None:
+        """All consumers of a stream, or None."""
+        found = self._broker.find_stream(stream)
+        return None if found is None else [consumer.info() for consumer in found.consumers.values()]
+
     async def create_stream(self, options: StreamOptions) -> None:
         """Create it."""
         self._broker.create_stream(options)

@@ -157,8 +157,14 @@ def consumer_info(answer: Mapping[str, Any]) -> ConsumerInfo:
         max_in_flight=config.get("max_ack_pending", 0),
         deliver_from=_deliver_from(config),
     )
-    pending, unsettled = answer["num_pending"], answer["num_ack_pending"]
-    return ConsumerInfo(spec=spec, num_pending=pending, num_ack_pending=unsettled, native=config)
+    return ConsumerInfo(
+        spec=spec,
+        num_pending=answer["num_pending"],
+        num_ack_pending=answer["num_ack_pending"],
+        num_redelivered=answer.get("num_redelivered"),
+        num_deliveries=answer.get("delivered", {}).get("consumer_seq"),
+        native=config,
+    )
 
 
 def _limit(config: Mapping[str, Any], name: str) -> int | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pubsubkit.errors import ConflictError, InvalidArgumentError
+from pubsubkit.errors import ConflictError, InvalidArgumentError, NotFoundError
 from pubsubkit.native import differences, merged
 from pubsubkit_nats import codec, native
 from pubsubkit_nats.failures import jetstream_error
 from pubsubkit_nats.versions import check_consumer, keeps_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from pubsubkit.driver import ConsumerInfo, ConsumerSpec, StreamInfo
     from pubsubkit.options import StreamOptions
@@ -32,6 +32,19 @@ class StreamManager:
         """The stream, or None."""
         answer = await self._find(f"STREAM.INFO.{name}", f"look up stream {name!r}", {_NO_STREAM})
         return codec.stream_info(answer) if answer else None
+
+    async def list_streams(self) -> Sequence[StreamInfo]:
+        """All streams of the account."""
+        pages = self._pages("STREAM.LIST", "streams", "list the streams")
+        return [codec.stream_info(answer) async for answer in pages]
+
+    async def list_consumers(self, stream: str) -> Sequence[ConsumerInfo] | None:
+        """All consumers of a stream, or None."""
+        pages = self._pages(f"CONSUMER.LIST.{stream}", "consumers", f"list the consumers of stream {stream!r}")
+        try:
+            return [codec.consumer_info(answer) async for answer in pages]
+        except NotFoundError:
+            return None
 
     async def create_stream(self, options: StreamOptions) -> None:
         """Create it; the server takes the same configuration again."""
@@ -95,6 +108,16 @@ class StreamManager:
         body = {"stream_name": spec.stream, "config": config, "action": action}
         doing = f"{action} consumer {spec.stream}/{spec.name}"
         return await self._link.ask(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", body, doing)
+
+    async def _pages(self, subject: str, key: str, doing: str) -> AsyncGenerator[dict[str, Any]]:
+        """What a list holds; the server gives out some hundreds at a time."""
+        offset, total = 0, 1
+        while offset < total:
+            answer = await self._link.ask(subject, {"offset": offset}, doing)
+            items: list[dict[str, Any]] = answer.get(key) or []
+            for item in items:
+                yield item
+            offset, total = offset + len(items), answer["total"] if items else 0
 
     async def _find(self, subject: str, doing: str, absent: Iterable[int]) -> dict[str, Any] | None:
         answer = await self._link.call(subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pubsubkit import ConsumerOptions, NotFoundError, PublisherOptions, StreamOptions
@@ -10,6 +11,7 @@ from pubsubkit.driver import Capability
 from pubsubkit_contract.base import Cases
 from pubsubkit_contract.case import case
 from pubsubkit_contract.kit import payloads
+from pubsubkit_contract.outcome import Level
 
 if TYPE_CHECKING:
     from pubsubkit_contract.kit import Kit
@@ -170,6 +172,19 @@ class ProvisioningCases(Cases):
         await kit.publish(b"x")
         assert (await waiting).data == b"x"
         await subscription.aclose()
+
+    @case("prov.lists", why="Operators look at what there is before they change it.", level=Level.SHOULD)
+    async def test_prov_lists(self, kit: Kit) -> None:
+        """The streams of a broker and the consumers of a stream can be listed, each as it is when asked for by name."""
+        subscription = await kit.feed(b"1", b"2", consumer_name="", channel_buf_size=1)
+        name = (await kit.receive(subscription)).metadata.consumer
+        stream, consumer = await kit.stream_info(), await kit.consumer_info(name)
+        listed = {each.options.name: each for each in await kit.backend.list_streams()}
+        assert replace(listed[kit.stream], native={}) == replace(stream, native={})
+        (only,) = await kit.backend.list_consumers(kit.stream)
+        assert replace(only, native={}) == replace(consumer, native={})
+        with kit.raises(NotFoundError, "missing"):
+            await kit.backend.list_consumers(f"{kit.stream}-missing")
 
     @case(
         "subj.filter_independent",

@@ -17,6 +17,7 @@ from pubsubkit.cli.demo import demo
 from pubsubkit.cli.dlq import dlq
 from pubsubkit.cli.doctor import doctor
 from pubsubkit.cli.failure import BROKER_FAILED, DONE, WRONG_INPUT, CommandError, exit_code, one_line
+from pubsubkit.cli.inventory import consumers, streams
 from pubsubkit.cli.logs import set_up_logging
 from pubsubkit.cli.look import bad, coloured
 from pubsubkit.cli.new_backend import new_backend
@@ -24,6 +25,7 @@ from pubsubkit.cli.publish import pub
 from pubsubkit.cli.run import run
 from pubsubkit.cli.stopping import Stopped
 from pubsubkit.cli.subscribe import sub
+from pubsubkit.cli.top import top
 from pubsubkit.errors import PubSubError
 
 __all__ = ["application"]
@@ -34,7 +36,7 @@ _INTERRUPTED = 130
 _EXIT_CODES = """\b
 Exit codes, the same for all commands:
   0    done; also when Ctrl-C, SIGTERM or a reader that went away
-       ended sub, or Ctrl-C or SIGTERM ended run
+       ended sub or top, or Ctrl-C or SIGTERM ended run
   1    the broker failed or refused, or a message was not stored;
        contract: does not conform; doctor: there is something to do
   2    wrong usage, URL, option, set-up or input; one line on stderr
@@ -113,6 +115,7 @@ def application(context: click.Context) -> int:
       pubsubkit run service:worker                     handle messages by the functions of a Worker
       pubsubkit dlq list orders-dead                   what could not be handled
       pubsubkit bench nats://localhost:4222            how fast it is
+      pubsubkit streams                                what the broker has; consumers, and top to watch
       pubsubkit contract                               prove that the broker keeps the promises
       pubsubkit new-backend redis                      write a backend of your own
     """  # noqa: D301 - \b is a mark for click
@@ -122,5 +125,20 @@ def application(context: click.Context) -> int:
     return DONE
 
 
-for _command in (pub, sub, run, dlq, backends, contract, demo, new_backend, doctor, bench, completion):
+for _command in (
+    pub,
+    sub,
+    run,
+    dlq,
+    backends,
+    contract,
+    demo,
+    new_backend,
+    doctor,
+    bench,
+    completion,
+    streams,
+    consumers,
+    top,
+):
     application.add_command(_command)

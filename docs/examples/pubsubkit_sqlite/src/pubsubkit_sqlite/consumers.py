@@ -23,7 +23,21 @@ if TYPE_CHECKING:
 
     from pubsubkit.driver import ConsumerSpec
 
-__all__ = ["Found", "Row", "create", "delete", "extend", "finish", "give_back", "info", "join", "nak", "take", "update"]
+__all__ = [
+    "Found",
+    "Row",
+    "create",
+    "delete",
+    "extend",
+    "finish",
+    "give_back",
+    "info",
+    "join",
+    "nak",
+    "names",
+    "take",
+    "update",
+]
 
 _FOREVER = 2**62
 _SCANNED_AT_ONCE = 1000
@@ -92,13 +106,18 @@ def info(file: Connection, stream: str, name: str) -> ConsumerInfo | None:
     number, spec = known
     streams.expire(file, options)
     _forget(file, number, spec)
-    pending, unsettled = file.execute(
+    pending, unsettled, redelivered = file.execute(
         "SELECT (SELECT count(*) FROM messages m WHERE m.stream = c.stream AND m.sequence > c.scanned"
-        " AND (? OR matches(?, m.subject))), (SELECT count(*) FROM deliveries WHERE consumer = c.id)"
-        " FROM consumers c WHERE c.id = ?",
+        " AND (? OR matches(?, m.subject))), (SELECT count(*) FROM deliveries WHERE consumer = c.id),"
+        " (SELECT count(*) FROM deliveries WHERE consumer = c.id AND count > 1) FROM consumers c WHERE c.id = ?",
         (not spec.filter_subject, spec.filter_subject, number),
     ).fetchone()
-    return ConsumerInfo(spec=spec, num_pending=pending, num_ack_pending=unsettled)
+    return ConsumerInfo(spec=spec, num_pending=pending, num_ack_pending=unsettled, num_redelivered=redelivered)
+
+
+def names(file: Connection, stream: str) -> list[str]:
+    """The names of a stream's consumers."""
+    return [name for (name,) in file.execute("SELECT name FROM consumers WHERE stream = ?", (stream,))]
 
 
 def join(file: Connection, spec: ConsumerSpec) -> int:

@@ -105,6 +105,19 @@ class SqliteDriver(Driver):
         """The stream, or None."""
         return await self.read(partial(streams.info, name=name))
 
+    async def list_streams(self) -> Sequence[StreamInfo]:
+        """All streams."""
+        found = [await self.stream_info(name) for name in await self.read(streams.names)]
+        return [info for info in found if info is not None]
+
+    async def list_consumers(self, stream: str) -> Sequence[ConsumerInfo] | None:
+        """All consumers of a stream, or None."""
+        if await self.read(partial(streams.find, name=stream)) is None:
+            return None
+        names = await self.read(partial(consumers.names, stream=stream))
+        found = [await self.consumer_info(stream, name) for name in names]
+        return [info for info in found if info is not None]
+
     async def create_stream(self, options: StreamOptions) -> None:
         """Create it."""
         await self.write(partial(streams.create, options=options))

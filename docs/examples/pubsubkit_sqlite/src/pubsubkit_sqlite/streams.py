@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pubsubkit import OutgoingMessage, StreamOptions
 
-__all__ = ["create", "delete", "expire", "find", "info", "publish", "update"]
+__all__ = ["create", "delete", "expire", "find", "info", "names", "publish", "update"]
 
 
 def find(file: Connection, name: str) -> StreamOptions | None:
@@ -48,6 +48,11 @@ def info(file: Connection, name: str) -> StreamInfo | None:
     if first is None:
         first = last + 1 if last else 0
     return StreamInfo(options=options, messages=messages, bytes=size, first_sequence=first, last_sequence=last)
+
+
+def names(file: Connection) -> list[str]:
+    """The names of all streams."""
+    return [name for (name,) in file.execute("SELECT name FROM streams")]
 
 
 def create(file: Connection, options: StreamOptions) -> None:

@@ -1,0 +1,131 @@
+"""What the command line tells of streams and consumers."""
+
+import asyncio
+import json
+import secrets
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from commands import running
+
+from pubsubkit import ConsumerOptions, PublisherOptions, UnsupportedError, connect
+from pubsubkit.cli.app import application
+from pubsubkit_memory.driver import MemoryDriver
+from pubsubkit_nats.testing import NatsServer
+
+
+@pytest.fixture
+def url() -> str:
+    """A broker with three messages, one consumer that has one of them done, and one that got one twice."""
+    url = f"memory://{secrets.token_hex(4)}"
+
+    async def fill() -> None:
+        async with connect(url) as backend:
+            async with backend.publisher(PublisherOptions(stream_name="orders")) as publisher:
+                await publisher.publish_many(("orders.x", b"%d" % number) for number in range(3))
+            for name in ("billing", "audit"):
+                options = ConsumerOptions(stream_name="orders", consumer_name=name, channel_buf_size=1)
+                async with backend.consumer(options).subscribe() as messages:
+                    message = await anext(messages)
+                    await (message.ack() if name == "billing" else message.nak())
+                    if name == "audit":
+                        await anext(messages)
+
+    asyncio.run(fill())
+    return url
+
+
+def run(url: str, *arguments: str) -> Result:
+    return CliRunner().invoke(application, ["--url", url, *arguments])
+
+
+def columns(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
+def test_streams(url: str) -> None:
+    """A line for each stream, and one of them with all that is known of it."""
+    assert columns(run(url, "streams").stdout)[1] == ["orders", "3", "27", "B", "memory", "orders.>"]
+    (row,) = json.loads(run(url, "streams", "--json").stdout)
+    assert (row["name"], row["messages"], row["last_sequence"], row["subjects"]) == ("orders", 3, 3, ["orders.>"])
+    assert ["duplicate_window", "120.0"] in columns(run(url, "streams", "orders").stdout)
+
+
+def test_consumers(url: str) -> None:
+    """A line for each consumer with its lag and what comes again."""
+    rows = columns(run(url, "consumers").stdout)
+    assert rows[1:] == [["orders", "audit", "2", "1", "1", ">"], ["orders", "billing", "2", "0", "0", ">"]]
+    assert columns(run(url, "consumers", "orders").stdout) == rows
+    shown = json.loads(run(url, "consumers", "orders", "audit", "--json").stdout)
+    assert (shown["lag"], shown["in_flight"], shown["redelivered"], shown["deliveries"]) == (2, 1, 1, 2)
+
+
+@pytest.mark.parametrize("arguments", [["streams", "x"], ["consumers", "x"], ["consumers", "orders", "x"]])
+def test_what_is_not_there_is_one_line(url: str, arguments: list[str]) -> None:
+    result = run(url, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("pubsubkit: no ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_empty_broker_says_so() -> None:
+    url = f"memory://{secrets.token_hex(4)}"
+    assert run(url, "streams").stdout == "no streams\n"
+    assert run(url, "consumers").stdout == "no consumers\n"
+    assert "no streams yet" in run(url, "top", "--count", "1", "--interval", "0.1").stdout
+
+
+def test_a_backend_that_cannot_tell(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the broker and what it cannot do."""
+
+    async def cannot(self: MemoryDriver) -> Any:
+        raise UnsupportedError(f"{self.address} cannot tell which streams it has")
+
+    monkeypatch.setattr(MemoryDriver, "list_streams", cannot)
+    for command in ("streams", "consumers", "top"):
+        result = run(url, command)
+        assert result.exit_code == 1
+        assert "cannot tell which streams it has" in result.stderr
+
+
+def test_top_without_a_terminal(url: str) -> None:
+    """The table is printed each time, the consumers under their stream."""
+    rows = columns(run(url, "top", "--count", "2", "--interval", "0.1").stdout)
+    assert rows[2] == ["orders", "(27", "B)", "3", "0"]
+    assert rows[3:5] == [["audit", "0", "2", "1", "1"], ["billing", "0", "2", "0", "0"]]
+    assert len(rows) == 10
+
+
+async def test_top_counts_what_happens(tmp_path) -> None:
+    """The rates of a stream and a consumer are those of the time between two looks; Ctrl-C is a good end."""
+    async with NatsServer(tmp_path) as server, connect(server.url) as backend:
+        publisher = backend.publisher(PublisherOptions(stream_name="s"))
+        options = ConsumerOptions(stream_name="s", consumer_name="d")
+        async with publisher, backend.consumer(options).subscribe() as messages:
+            async with running(server.url, "top", "--json", "--interval", "0.2") as process:
+                assert process.stdout is not None
+                await process.stdout.readline()
+                for _ in range(50):
+                    await publisher.publish("s.x", b"1")
+                    await (await anext(messages)).ack()
+                seen = [json.loads(await process.stdout.readline()) for _ in range(3)]
+                process.send_signal(2)
+                assert await process.wait() == 0
+    assert sum(row["streams"][0]["stored_per_second"] for row in seen) > 0
+    assert sum(row["consumers"][0]["delivered_per_second"] for row in seen) > 0
+
+
+async def test_more_streams_than_a_page_of_the_server(tmp_path) -> None:
+    """The server gives out 256 streams at a time; all are listed, and those that pubsubkit could not make as well."""
+    async with NatsServer(tmp_path) as server, connect(server.url) as backend:
+        js = backend.native.jetstream()  # type: ignore[attr-defined]
+        names = [f"s{number:03}" for number in range(260)]
+        for name in names:
+            await js.add_stream(name=name, subjects=[f"{name}.>"], storage="memory")
+        await js.add_stream(name="mirror", mirror={"name": "s000"}, storage="memory")
+        await js.add_stream(name="work", subjects=["work"], retention="workqueue", storage="memory")
+        assert [info.options.name for info in await backend.list_streams()] == sorted([*names, "mirror", "work"])
+        await js.add_consumer("s001", name="pushed", deliver_subject="elsewhere", ack_policy="none")
+        (pushed,) = await backend.list_consumers("s001")
+        assert (pushed.spec.name, pushed.spec.durable) == ("pushed", False)
