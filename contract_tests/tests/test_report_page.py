@@ -1,39 +1,17 @@
 """The page in a real browser: what it looks like, and what it contains."""
 
-import os
-import shutil
 import struct
-import subprocess
 import zlib
 from collections import Counter
 from pathlib import Path
 
+import chromium
 import pytest
 from report_example import example
 
 from pubsubkit_contract.report import html
 
 pytestmark = pytest.mark.browser
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
-
-
-def browser() -> str:
-    """The path of Chromium; fails where there is none, because a page that nobody looked at is not tested."""
-    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser"):
-        if name and (found := shutil.which(name)):
-            return found
-    return pytest.fail("Chromium is needed: install it (apt-get install chromium), or name it in CHROMIUM")
 
 
 @pytest.fixture
@@ -45,12 +23,8 @@ def page(tmp_path) -> Path:
 
 
 def visit(page: Path, *flags: str, anchor: str = "") -> str:
-    """Open *page*; what Chromium prints."""
-    profile = page.with_name(f"profile{len(list(page.parent.iterdir()))}")
-    command = [browser(), *FLAGS, f"--user-data-dir={profile}", *flags, f"{page.as_uri()}{anchor}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Open *page*; its document, unless a flag asks for something else."""
+    return chromium.visit(f"{page.as_uri()}{anchor}", page.parent, *flags).output
 
 
 def pixels(path: Path) -> tuple[int, int, Counter]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pygments.lexers import get_lexer_for_filename
+from pygments.lexers import find_lexer_class_for_filename
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 from sphinx.util.nodes import make_refnode
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
 TYPE = "repository"
 
 
@@ -35,15 +36,16 @@ class RepositoryLinks(SphinxTransform):
         for kind in (addnodes.download_reference, addnodes.pending_xref):
             for node in [each for each in self.document.findall(kind) if each["reftype"] == "myst"]:
                 path = self.target(node)
-                if path.exists() and path.is_relative_to(ROOT) and not path.is_relative_to(self.env.srcdir):
+                of_site = path.is_relative_to(self.env.srcdir) and not path.is_relative_to(EXAMPLES)
+                if path.exists() and path.is_relative_to(ROOT) and not of_site:
                     name = path.relative_to(ROOT).as_posix()
                     marked = {"refdomain": "", "reftype": TYPE, "reftarget": name, "refdoc": self.env.docname}
                     node.replace_self(addnodes.pending_xref("", *node.children, refexplicit=True, **marked))
 
     def target(self, node: nodes.Element) -> Path:
-        """Return what is linked to; Markdown outside of the site has lost its ending and got an absolute path."""
+        """Return what is linked to; Markdown has lost its ending."""
         if node.get("refdomain") == "doc":
-            return Path(f"{node['reftarget']}.md")
+            return Path(self.env.srcdir, f"{node['reftarget']}.md")
         return Path(self.env.relfn2path(node["reftarget"])[1]).resolve()
 
 
@@ -68,16 +70,19 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Make the pages: a folder is shown as all of its files."""
     for name in sorted(shown(app.env)):
         path = ROOT / name
-        files = [path] if path.is_file() else sorted(each for each in path.rglob("*.*") if each.suffix != ".pyc")
-        body = "".join(source(app, file) for file in files if file.is_file())
-        yield f"source/{name}", {"title": name, "body": f"<h1>{name}</h1>{body}", "parents": []}, "page.html"
+        body = f"<h1>{name}</h1>"
+        for file in [path] if path.is_file() else sorted(path.rglob("*.*")):
+            if file.suffix != ".pyc" and file.is_file():
+                body += f"<h2>{file.relative_to(path)}</h2>" if file != path else ""
+                body += source(app, file)
+        yield f"source/{name}", {"title": name, "body": body, "parents": []}, "page.html"
 
 
 def source(app: Sphinx, path: Path) -> str:
     """One file in HTML."""
-    language = get_lexer_for_filename(path.name).aliases[0]
-    text = app.builder.highlighter.highlight_block(path.read_text(encoding="utf-8"), language)  # type: ignore[attr-defined]
-    return f'<h2 id="{path.name}">{path.relative_to(ROOT).as_posix()}</h2>{text}'
+    lexer = find_lexer_class_for_filename(path.name)
+    language = lexer.aliases[0] if lexer else "text"
+    return app.builder.highlighter.highlight_block(path.read_text(encoding="utf-8"), language)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

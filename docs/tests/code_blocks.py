@@ -7,7 +7,7 @@
 ``sh``
     Run by bash, in a folder of the page's own, with the variables that earlier blocks have exported.  Every command
     ``pubsubkit`` is parsed too, and ``pip install`` must ask for distributions and extras that there are.
-``json``, ``toml``
+``json``, ``toml``, ``yaml``
     Parsed.
 ``text``
     No code.
@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
 import shell
+import yaml
 from sybil.document import Document
 from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
@@ -48,7 +49,7 @@ from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFenced
 from pubsubkit_nats.testing import NatsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import CodeType
 
     from sybil.example import Example
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
     from sybil.typing import Parser
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = {"python", "sh", "json", "toml", "text"}
+DATA: dict[str, Callable[[str], object]] = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
+LANGUAGES = {"python", "sh", "text", *DATA}
 SERVER = "nats://localhost:4222"
 DEADLINE = 50.0
 """Seconds that a block may take."""
@@ -100,6 +102,15 @@ def compiled(source: str, example: Example) -> CodeType:
     return compile(source, example.path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
+def reading(read: Callable[[str], object]) -> Callable[[Example], None]:
+    """An evaluator of blocks that are only parsed."""
+
+    def evaluate(example: Example) -> None:
+        read(example.parsed)
+
+    return evaluate
+
+
 def unindented(text: str) -> str:
     """A text of which only the indentation is lost."""
     return "\n".join(line.strip() for line in text.splitlines()) + "\n"
@@ -117,7 +128,8 @@ class Page:
         self._server = NatsServer(folder / ".nats")
         self._shell = shell.Shell(folder)
         self._runner = asyncio.Runner()
-        parsers = {"python": self._python, "sh": self._sh, "json": self._json, "toml": self._toml, "text": self._text}
+        parsers = {"python": self._python, "sh": self._sh, "text": self._text}
+        parsers |= {language: reading(read) for language, read in DATA.items()}
         blocks = [CodeBlockParser(language, evaluator) for language, evaluator in parsers.items()]
         self.document = parsed(path, SkipParser(), self._directives, *blocks)
         self.document.namespace.update(__name__="page", ROOT=ROOT, quote=self._quote)
@@ -211,9 +223,3 @@ class Page:
     def _text(self, example: Example) -> None:
         if self._announced()[0] == "output":
             self._expected += filter(None, example.parsed.splitlines())
-
-    def _json(self, example: Example) -> None:
-        json.loads(example.parsed)
-
-    def _toml(self, example: Example) -> None:
-        tomllib.loads(example.parsed)

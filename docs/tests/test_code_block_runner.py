@@ -44,6 +44,7 @@ def block(language: str, code: str) -> str:
         ("<!-- output: -->\n" + block("text", "it … done"), "not printed: it … done"),
         (block("json", '{"a": }'), "Expecting value"),
         (block("toml", "a = "), "Invalid value"),
+        (block("yaml", "a: ["), "expected the node content"),
     ],
 )
 def test_what_is_wrong_is_found(text: str, problem: str, tmp_path: Path):

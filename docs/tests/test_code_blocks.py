@@ -19,6 +19,7 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("path", [path for path in PAGES if fences(path)], ids=name)
 def test_a_page(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The page's code runs from top to bottom."""

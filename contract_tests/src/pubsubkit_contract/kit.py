@@ -113,7 +113,7 @@ class Kit:
         return proxy, await self.connect(self.harness.url_at(proxy.host, proxy.port), plugins=plugins)
 
     async def spawn(self, role: str, **parameters: object) -> Child:
-        """Start another process that plays *role* (see :mod:`pubsubkit_contract.child`); it is killed at the end."""
+        """Start another process that plays *role* (see ``pubsubkit_contract/child.py``); it is killed at the end."""
         from pubsubkit_contract.child import Child
 
         child = Child(self, role, {"stream": self.stream, **parameters})

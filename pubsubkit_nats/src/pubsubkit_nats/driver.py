@@ -48,7 +48,7 @@ def NatsBackend(client: Client, *, plugins: Iterable[object] = (), **options: An
 
 
 class NatsDriver(StreamManager, Driver):
-    """JetStream over one nats-py connection; streams and consumers are :class:`StreamManager`'s part."""
+    """JetStream over one nats-py connection."""
 
     API_VERSION: ClassVar[int] = 1
     OPTIONS = NatsOptions

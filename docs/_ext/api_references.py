@@ -1,0 +1,58 @@
+"""References in docstrings: ``:class:`Message``` is found wherever it is documented."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from sphinx.util import logging
+from sphinx.util.nodes import find_pending_xref_condition
+
+if TYPE_CHECKING:
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+PUBLIC = (
+    *("pubsubkit", "pubsubkit.errors", "pubsubkit.driver", "pubsubkit.hookspecs"),
+    *(
+        "pubsubkit.worker",
+        "pubsubkit.decoding",
+        "pubsubkit.cloudevents",
+        "pubsubkit.dead_letters",
+        "pubsubkit.settings",
+    ),
+    *("pubsubkit.logs", "pubsubkit.otel", "pubsubkit.prometheus", "pubsubkit.params", "pubsubkit.subjects"),
+    *("pubsubkit_memory", "pubsubkit_memory.workertest", "pubsubkit_memory.testing"),
+    *("pubsubkit_nats", "pubsubkit_nats.testing", "pubsubkit_contract"),
+)
+logger = logging.getLogger(__name__)
+
+
+def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Node | None:
+    """Look for a Python name in all modules; in an annotation, one that is not documented here is plain text."""
+    if node["refdomain"] != "py":
+        return None
+    node["refspecific"] = True
+    domain = env.domains["py"]
+    found = domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], node["reftarget"], node, content)
+    if found or "refexplicit" in node:
+        return found
+    short = find_pending_xref_condition(node, "resolved")  # an annotation
+    return nodes.Text((short or content).astext())
+
+
+def complete(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of what a public module exports and no page documents."""
+    documented = {name.rpartition(".")[2] for name in env.domains["py"].objects}
+    for module in PUBLIC:
+        for name in sorted(set(import_module(module).__all__) - documented):
+            logger.warning("%s.%s is public, and no page documents it", module, name)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("missing-reference", resolve)
+    app.connect("env-check-consistency", complete)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
