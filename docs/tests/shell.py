@@ -46,7 +46,7 @@ def check(source: str) -> None:
         if words[0] == "pubsubkit":
             parse(words[1:])
         elif words[:2] == ["pip", "install"]:
-            for requirement in filter(lambda word: not word.startswith("-"), words[2:]):
+            for requirement in filter(lambda word: not word.startswith(("-", ".")), words[2:]):
                 exists(Requirement(requirement))
 
 
