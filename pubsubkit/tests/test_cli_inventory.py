@@ -15,6 +15,9 @@ from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_nats.testing import NatsServer
 
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
+
 @pytest.fixture
 def url() -> str:
     """A broker with three messages, one consumer that has one of them done, and one that got one twice."""
