@@ -14,7 +14,6 @@ from pubsubkit.cli.app import application
 from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_nats.testing import NatsServer
 
-
 pytestmark = pytest.mark.usefixtures("command_line")
 
 

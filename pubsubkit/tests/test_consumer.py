@@ -240,3 +240,55 @@ async def test_a_limit_is_a_whole_number(room):
         subscription.limit(3)
         with pytest.raises(InvalidArgumentError, match="room"):
             subscription.limit(room)
+
+
+async def test_a_stuck_verdict_does_not_keep_from_closing(backend: Backend, monkeypatch: pytest.MonkeyPatch):
+    """While a verdict never gets an answer, closing ends a blocked iteration and gives the unread messages back."""
+    monkeypatch.setattr("pubsubkit.subscription._CLOSE_SECONDS", 0.1)
+    subscription = reader(backend, ack_wait=60).subscribe()
+    stuck, held = await anext(subscription), await anext(subscription)
+    await (await anext(subscription)).ack()
+    blocked = asyncio.ensure_future(anext(subscription, None))
+    answer = asyncio.Event()
+    monkeypatch.setattr(type(stuck.delivery), "settle", lambda *_: answer.wait())
+    acking = asyncio.ensure_future(stuck.ack())
+    await asyncio.sleep(0)
+    monkeypatch.undo()
+    monkeypatch.setattr("pubsubkit.subscription._CLOSE_SECONDS", 0.1)
+    async with asyncio.timeout(5):
+        await subscription.aclose()
+        assert await blocked is None
+        assert not await held.ack()
+        async with reader(backend, ack_wait=60).subscribe() as messages:
+            assert (await anext(messages)).data == held.data
+    answer.set()
+    await acking
+
+
+class HalfGoneDriver(MemoryDriver):
+    """Cannot subscribe, and cannot clean up after that either."""
+
+    error_table: ClassVar = {NativeError: TransientError}
+    hangs = False
+
+    async def subscribe(self, spec: ConsumerSpec, buffer: int) -> DriverSubscription:
+        if self.hangs:
+            await asyncio.Event().wait()
+        raise TransientError("the connection was lost")
+
+    async def delete_consumer(self, stream: str, name: str) -> bool:
+        raise NativeError("gone")
+
+
+async def test_what_fails_in_cleaning_up_hides_nothing(caplog: pytest.LogCaptureFixture):
+    """When joining fails or is cancelled, that is what the caller gets, also when its ephemeral consumer stays."""
+    driver = HalfGoneDriver()
+    async with Backend(driver) as opened:
+        consumer = opened.consumer(ConsumerOptions(stream_name="s"))
+        with pytest.raises(TransientError, match="the connection was lost"):
+            await anext(consumer.subscribe())
+        driver.hangs = True
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(consumer.subscribe())
+    assert "gone" in caplog.text

@@ -133,3 +133,11 @@ def test_bad_backoff(bad: dict[str, float]):
     """A backoff out of its range is refused."""
     with pytest.raises(InvalidArgumentError, match="Backoff"):
         Backoff(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [PublisherOptions, ConsumerOptions])
+def test_storage_beside_a_stream_must_be_the_same(kind: type[PublisherOptions | ConsumerOptions]) -> None:
+    """What stands beside stream= and says something else is refused, never ignored."""
+    with pytest.raises(InvalidArgumentError, match="storage='file' is not that of stream="):
+        kind(stream=StreamOptions(name="s"), storage=Storage.FILE)
+    assert kind(stream=StreamOptions(name="s", storage=Storage.FILE), storage=Storage.FILE).stream is not None

@@ -137,3 +137,22 @@ async def test_cancelling_a_refused_waiter_makes_no_place():
     waiter.cancel()
     await asyncio.wait([waiter], timeout=DEADLINE)
     assert waiter.cancelled()
+
+
+async def test_a_newcomer_does_not_overtake_who_was_called():
+    """Who was called to a place and did not run yet comes before who asks now, also when there is a second place."""
+    window = Window(2)
+    await window.acquire()
+    await window.acquire()
+    served: list[int] = []
+    (waiter,) = await queue_up(window, served, 1)
+    window.release(2)
+
+    async def newcomer() -> None:
+        await window.acquire()
+        served.append(2)
+
+    async with asyncio.timeout(DEADLINE):
+        await newcomer()
+        await waiter
+    assert served == [0, 2]

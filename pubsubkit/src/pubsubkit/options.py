@@ -321,6 +321,8 @@ def _resolve_stream(options: PublisherOptions | ConsumerOptions, problems: _Prob
         same = options.stream_name in ("", given.name)
         problems.check(same, f"stream_name={options.stream_name!r} and stream={given.name!r} differ; give one")
         object.__setattr__(options, "stream_name", given.name)
+        stored = options.storage in (Storage.MEMORY, given.storage)
+        problems.check(stored, f"storage={str(options.storage)!r} is not that of stream=; give it there alone")
     else:
         problems.kind("stream", given, StreamOptions)
 

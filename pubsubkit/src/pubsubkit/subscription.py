@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, final
 
@@ -229,7 +230,7 @@ class Subscription(Closing):
                 try:
                     self._inner = await self._join(self._spec)
                 except BaseException:
-                    await self._remove_ephemeral()
+                    await self._bounded(self._remove_ephemeral, "given up")
                     raise
                 if self.options.max_lease is not None and leases:
                     keep = keep_leases(self._ledger, Message.in_progress, self.options.max_lease)
@@ -275,7 +276,9 @@ class Subscription(Closing):
             logger.warning("subscription %s %s without the broker: %s", name, done, text, extra=place)
 
     async def _finish(self) -> None:
-        await self._ledger.quiet()
+        with suppress(TimeoutError):  # a verdict that is stuck keeps nobody from closing
+            async with asyncio.timeout(_CLOSE_SECONDS / 2):
+                await self._ledger.quiet()
         async with self._opening:
             if self._stopping is not None:
                 await asyncio.wait([self._stopping])

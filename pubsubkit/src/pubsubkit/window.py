@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pubsubkit.driver import PublishReceipt
@@ -45,7 +46,7 @@ class Window:
     def __init__(self, size: int) -> None:
         self._free = size
         self.waiters: deque[asyncio.Future[None]] = deque()
-        """Who waits for a place."""
+        """Who waits for a place, or was called to take one and did not run yet."""
         self._closed = False
 
     async def acquire(self) -> None:
@@ -55,31 +56,32 @@ class Window:
         """
         if self._closed:
             raise ClosedError("the publisher is closed")
-        if self._free:
+        if self._free and not self.waiters:
             self._free -= 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiters.append(waiter)
         try:
             await waiter
-        except BaseException:
-            if waiter.done() and not waiter.cancelled() and not waiter.exception():
-                self.release(1)
-            raise
+            self._free -= 1
+        finally:
+            self.waiters.remove(waiter)
+            self._call()
 
     def release(self, count: int) -> None:
         """Give *count* places back."""
         self._free += count
-        while self._free and self.waiters:
-            waiter = self.waiters.popleft()
-            if not waiter.done():
-                self._free -= 1
-                waiter.set_result(None)
+        self._call()
 
     def close(self) -> None:
         """Refuse everyone who waits or comes later."""
         self._closed = True
-        while self.waiters:
-            waiter = self.waiters.popleft()
+        for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_exception(ClosedError("the publisher was closed while this message waited for room"))
+
+    def _call(self) -> None:
+        """Call as many of those who wait as there are places."""
+        for waiter in islice(self.waiters, self._free):
+            if not waiter.done():
+                waiter.set_result(None)
