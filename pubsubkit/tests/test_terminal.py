@@ -1,0 +1,167 @@
+"""The command line in a real terminal: tmux types, and its screen is read."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pubsubkit_nats.testing import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.terminal
+
+DEADLINE = 20.0
+PROMPT = "bash-"
+
+
+class Terminal:
+    """A shell in a terminal of its own."""
+
+    def __init__(self, folder: Path, columns: int = 80, lines: int = 40, **environment: str):
+        self._tmux = ("tmux", "-f", "/dev/null", "-S", str(folder / f"tmux-{columns}"))
+        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        path = f"{Path(sys.executable).parent}:{kept.get('PATH', '')}"
+        self._environment = {**kept, "PATH": path, "TERM": "xterm-256color", **environment}
+        size = ("-x", str(columns), "-y", str(lines))
+        self._run("new-session", "-d", *size, "bash --norc --noprofile")
+        self.until(lambda screen: PROMPT in screen)
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self._tmux, *arguments], env=self._environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def type(self, text: str) -> None:
+        """Type a line."""
+        self._run("send-keys", "-l", text)
+        self._run("send-keys", "Enter")
+
+    def press(self, key: str) -> None:
+        """Press a key by tmux's name."""
+        self._run("send-keys", key)
+
+    def screen(self, *, colours: bool = False) -> str:
+        """What is to be seen."""
+        return self._run("capture-pane", "-p", *(["-e"] if colours else []))
+
+    def until(self, condition) -> str:
+        """Return the screen once *condition* holds of it."""
+        ends = time.monotonic() + DEADLINE
+        while not condition(screen := self.screen()):
+            assert time.monotonic() < ends, screen
+            time.sleep(0.02)
+        return screen
+
+    def run(self, *command: str) -> str:
+        """Run a command to its end; what it has shown, and its exit code in the last line."""
+        self.type(f"clear; {shlex.join(command)}; echo code=$?")
+        screen = self.until(lambda screen: "code=" in screen.replace("echo code=$?", ""))
+        return screen[: screen.index("code=") + 7]
+
+    def close(self) -> None:
+        self._run("kill-server")
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[list[Terminal]]:
+    """The terminals of a test, which are closed after it."""
+    terminals: list[Terminal] = []
+    yield terminals
+    for terminal in terminals:
+        terminal.close()
+
+
+@pytest.fixture
+def open_terminal(tmp_path: Path, opened: list[Terminal]):
+    def make(columns: int = 80, **environment: str) -> Terminal:
+        opened.append(Terminal(tmp_path, columns, **environment))
+        return opened[-1]
+
+    return make
+
+
+@pytest.fixture
+async def url(tmp_path: Path):
+    async with NatsServer(tmp_path / "nats") as server:
+        yield server.url
+
+
+def test_demo(open_terminal) -> None:
+    """The demo tells what it does and leaves nothing of its progress on the screen."""
+    screen = open_terminal().run("pubsubkit", "demo")
+    assert "code=0" in screen
+    assert "\r" not in screen
+    assert "Traceback" not in screen
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_doctor_fits_the_terminal(open_terminal, columns: int) -> None:
+    """Lines are broken between words, and what goes on is indented."""
+    screen = open_terminal(columns).run("pubsubkit", "doctor")
+    assert "code=0" in screen
+    told = [line for line in screen.splitlines() if line and "code=" not in line and "nothing to mend" not in line]
+    assert all(line[:5] in ("ok   ", "?    ", "-    ", "     ") for line in told)
+    assert max(map(len, told)) <= columns
+
+
+def test_colours(open_terminal) -> None:
+    """Colour on a terminal, and none with NO_COLOR."""
+    coloured, plain = open_terminal(80), open_terminal(90, NO_COLOR="1")
+    for terminal in (coloured, plain):
+        terminal.run("pubsubkit", "doctor")
+    assert "\x1b[32mok" in coloured.screen(colours=True)
+    assert "\x1b[3" not in plain.screen(colours=True)
+
+
+def test_an_error_is_one_line(open_terminal) -> None:
+    screen = open_terminal(120).run("pubsubkit", "--url", "nats://user:secret@localhost:1", "streams")
+    assert "code=1" in screen
+    assert "secret" not in screen.partition("code=")[0].replace("user:secret@localhost:1", "")
+    assert "Traceback" not in screen
+
+
+def test_subscribe_until_ctrl_c(open_terminal, url: str) -> None:
+    """Messages are printed as they come; Ctrl-C ends it well and says how many there were."""
+    terminal, other = open_terminal(PUBSUBKIT_URL=url), open_terminal(100, PUBSUBKIT_URL=url)
+    assert "code=0" in other.run("pubsubkit", "pub", "orders.created", "first")
+    terminal.type("clear; pubsubkit sub 'orders.>' --durable billing; echo code=$?")
+    terminal.until(lambda screen: '"first"' in screen)
+    assert "code=0" in other.run("pubsubkit", "pub", "orders.created", "second")
+    terminal.until(lambda screen: '"second"' in screen)
+    terminal.press("C-c")
+    screen = terminal.until(lambda screen: "code=" in screen.replace("echo code=$?", ""))
+    assert "code=0" in screen
+    assert "acknowledged 2 messages" in screen
+
+
+def test_bench_ends_in_a_table(open_terminal, url: str) -> None:
+    """The progress has gone when the table is there, and so have the streams."""
+    terminal = open_terminal(PUBSUBKIT_URL=url)
+    screen = terminal.run("pubsubkit", "bench", "--count", "200")
+    assert "code=0" in screen
+    assert "publish one by one" in screen
+    assert "%" not in screen
+    assert "no streams" in terminal.run("pubsubkit", "streams")
+
+
+def test_top_gives_the_screen_back(open_terminal, url: str) -> None:
+    """While it runs it has the whole screen; afterwards what was there before is there again."""
+    terminal = open_terminal(60, PUBSUBKIT_URL=url)
+    terminal.run("pubsubkit", "pub", "orders.created", "first")
+    terminal.type("pubsubkit top --interval 0.2")
+    screen = terminal.until(lambda screen: "STREAM / CONSUMER" in screen)
+    assert "orders" in screen
+    assert "code=0" not in screen
+    terminal.press("C-c")
+    terminal.until(lambda screen: "code=0" in screen and "STREAM / CONSUMER" not in screen)
+    assert "\x1b[?25l" not in terminal.screen(colours=True)
