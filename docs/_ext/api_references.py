@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
@@ -14,19 +16,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-PUBLIC = (
-    *("pubsubkit", "pubsubkit.errors", "pubsubkit.driver", "pubsubkit.hookspecs"),
-    *(
-        "pubsubkit.worker",
-        "pubsubkit.decoding",
-        "pubsubkit.cloudevents",
-        "pubsubkit.dead_letters",
-        "pubsubkit.settings",
-    ),
-    *("pubsubkit.logs", "pubsubkit.otel", "pubsubkit.prometheus", "pubsubkit.params", "pubsubkit.subjects"),
-    *("pubsubkit_memory", "pubsubkit_memory.workertest", "pubsubkit_memory.testing"),
-    *("pubsubkit_nats", "pubsubkit_nats.testing", "pubsubkit_contract"),
-)
+SNAPSHOT = Path(__file__).parents[1] / "reference" / "public-api.txt"
+"""Names the public modules, each in a line that is not indented."""
 logger = logging.getLogger(__name__)
 
 
@@ -46,7 +37,7 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
 def complete(_app: Sphinx, env: BuildEnvironment) -> None:
     """Warn of what a public module exports and no page documents."""
     documented = {name.rpartition(".")[2] for name in env.domains["py"].objects}
-    for module in PUBLIC:
+    for module in re.findall(r"^\w\S*$", SNAPSHOT.read_text(encoding="utf-8"), re.MULTILINE):
         for name in sorted(set(import_module(module).__all__) - documented):
             logger.warning("%s.%s is public, and no page documents it", module, name)
 
