@@ -34,6 +34,7 @@ python_maximum_signature_line_length = 100
 add_module_names = False
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"pubsubkit {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

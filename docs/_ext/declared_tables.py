@@ -16,6 +16,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 from pubsubkit.cli.app import application
+from pubsubkit.params import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -91,12 +92,17 @@ def default(field: dataclasses.Field[Any]) -> str:
 
 def without_options(_app: Sphinx, kind: str, _name: str, found: Any, *_: Any) -> tuple[str, None] | None:
     """Leave out of a signature what the table says."""
-    return ("", None) if kind == "class" and has_table(found) else None
+    return ("", None) if kind == "class" and (has_table(found) or of_url(found)) else None
 
 
 def has_table(found: Any) -> bool:
     """Whether the options of a class are documented as parameters."""
     return dataclasses.is_dataclass(found) and ":param " in (found.__doc__ or "")
+
+
+def of_url(found: Any) -> bool:
+    """Whether a class declares the parameters of a URL, which have a page of their own."""
+    return dataclasses.is_dataclass(found) and isinstance(found, type) and bool(describe(found))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
