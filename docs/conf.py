@@ -1,6 +1,6 @@
 """How Sphinx builds the site.
 
-``python3 -m uv run --group docs sphinx-build -W --keep-going -b html docs docs/_build``
+``python3 -m uv run --group docs sphinx-build -E -W --keep-going -b html docs docs/_build``
 """
 
 import importlib.metadata

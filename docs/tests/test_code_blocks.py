@@ -10,7 +10,7 @@ from code_blocks import LANGUAGES, ROOT, Page, fences, pages, skips
 
 PAGES = pages()
 SKIPPED = 12
-"""So many blocks may be left out.  Each says why; think twice before you raise the number."""
+"""So many directives may leave out blocks.  Each says why; think twice before you raise the number."""
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands are for a POSIX shell")
 
