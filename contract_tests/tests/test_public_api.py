@@ -39,16 +39,24 @@ def test_all_is_complete(modules, name):
     assert defined - set(module.exports) - {"logger"} - {each for each in defined if each.startswith("__")} == set()
 
 
+def used_of_the_core(folder):
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / folder / "src").rglob("*.py")]
+    imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    core = [node for node in imports if node.module.partition(".")[0] == "pubsubkit"]
+    return {f"{node.module}.{alias.name}" for node in core for alias in node.names}
+
+
+def public(modules):
+    return {*PUBLIC, *(f"{module}.{name}" for module in PUBLIC for name in modules[module].exports)}
+
+
 def test_the_other_distributions_use_what_is_public(modules):
     """A backend goes on working with a later core of the same minor version."""
-    trees = [
-        ast.parse(path.read_text(encoding="utf-8"))
-        for folder in DISTRIBUTIONS
-        if folder != "pubsubkit"
-        for path in (ROOT / folder / "src").rglob("*.py")
-    ]
-    imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    core = [node for node in imports if node.module and node.module.partition(".")[0] == "pubsubkit"]
-    used = {f"{node.module}.{alias.name}" for node in core for alias in node.names}
-    public = {f"{module}.{name}" for module in PUBLIC for name in modules[module].exports}
-    assert used - public - set(PUBLIC) == set(SHARED)
+    used = set[str]().union(*(used_of_the_core(folder) for folder in DISTRIBUTIONS if folder != "pubsubkit"))
+    assert used - public(modules) == set(SHARED)
+
+
+def test_a_third_party_needs_only_what_is_public(modules):
+    used = used_of_the_core("docs/examples/pubsubkit_sqlite")
+    assert used
+    assert used <= public(modules)
