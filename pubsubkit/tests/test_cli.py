@@ -429,3 +429,17 @@ def test_another_missing_module_is_not_blamed_on_click() -> None:
     result = python("import sys; sys.modules['pubsubkit.cli.app'] = None; from pubsubkit.cli import main; main()")
     assert "needs click" not in result.stderr
     assert "pubsubkit.cli.app" in result.stderr
+
+
+def test_publishing_tells_where_messages_are(tmp_path: Path) -> None:
+    """With --json pub prints a line for each message: its receipt, or why it was not stored."""
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"subject": "a.b", "data": 1}\n{"subject": "other", "data": 2}\n')
+    stored = run("--url", "memory://", "pub", "a.b", "c", "--json")
+    assert json.loads(stored.stdout) == {"stream": "a", "sequence": 1, "duplicate": False}
+    assert run("--url", "memory://", "pub", "a.b", "c").stdout == ""
+    failed = run("--url", "memory://", "pub", "--jsonl", str(path), "--json")
+    assert failed.exit_code == 1
+    first, second = map(json.loads, failed.stdout.splitlines())
+    assert first["sequence"] == 1
+    assert "does not hold the subject" in second["error"]

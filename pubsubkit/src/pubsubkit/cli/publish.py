@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import aclosing
@@ -12,7 +13,7 @@ import click
 
 from pubsubkit.cli import stopping
 from pubsubkit.cli.common import Settings, common_options
-from pubsubkit.cli.failure import DONE, CommandError, exit_code
+from pubsubkit.cli.failure import DONE, CommandError, exit_code, one_line
 from pubsubkit.cli.pipes import standard_stream
 from pubsubkit.cli.progress import Tally, shown
 from pubsubkit.cli.session import STORAGE, choose_stream, first_token, opened
@@ -20,13 +21,14 @@ from pubsubkit.cli.sources import Argument, JsonLines, StandardInput
 from pubsubkit.cli.stopping import Stopped
 from pubsubkit.cli.values import header, seconds
 from pubsubkit.driver import OutgoingMessage
-from pubsubkit.errors import PublishBatchError
+from pubsubkit.errors import PublishBatchError, PubSubError
 from pubsubkit.options import PublisherOptions
+from pubsubkit.receipt import PublishReceipt
 from pubsubkit.subjects import check_subject
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from pubsubkit.backend import Backend
     from pubsubkit.cli.sources import Source
@@ -67,6 +69,9 @@ class _Input(click.File):
     show_default=True,
     help="Wait for the broker's confirmation.",
 )
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON line for each message: where it is stored, or why not."
+)
 @common_options
 def pub(settings: Settings, **arguments: Any) -> int:
     """Publish one message, or with --jsonl many.
@@ -78,6 +83,7 @@ def pub(settings: Settings, **arguments: Any) -> int:
       pubsubkit pub orders.created '{"id": 1}'
       pubsubkit pub files.report -H 'Content-Type: application/pdf' < report.pdf
       pubsubkit pub orders.created --message-id 1 --retry 5 -- -5
+      pubsubkit pub orders.created '{"id": 1}' --json | jq .sequence
 
     A line of --jsonl has a subject and any JSON as data, which is published as a JSON document: "data": "a" sends the
     three bytes "a" with its quotes.  Use "text" or "base64" in place of "data" for other payloads.  The lines that
@@ -110,6 +116,7 @@ class Request:
     message_id: str | None
     retry: int
     timeout: float
+    as_json: bool
 
     def check(self) -> None:
         """Raise for arguments that do not go together."""
@@ -180,8 +187,16 @@ class _Run:
                 async with backend.publisher(options) as publisher, shown(self._tally.line):
                     receipts = await publisher.publish_many(_chain(first, messages))
                 self._tally.duplicates = sum(receipt.duplicate for receipt in receipts)
+                self._print(receipts)
             except PublishBatchError as error:
+                self._print(error.outcomes)
                 self._failure = await self._explain(error)
+
+    def _print(self, outcomes: Sequence[PublishReceipt | PubSubError]) -> None:
+        """Tell of each message, in the order of the input."""
+        for outcome in outcomes if self._request.as_json else ():
+            row = outcome._asdict() if isinstance(outcome, PublishReceipt) else {"error": one_line(outcome)}
+            click.echo(json.dumps(row))
 
     async def _explain(self, error: PublishBatchError) -> CommandError:
         index, first = next(iter(error.failed.items()))
