@@ -22,7 +22,7 @@ def page() -> str:
 
 
 def _sections(command: click.Command, parent: click.Context | None, name: str) -> Iterator[str]:
-    context = click.Context(command, parent=parent, info_name=name, terminal_width=100, max_content_width=100)
+    context = command.make_context(name, [], parent, resilient_parsing=True, terminal_width=100)
     path = context.command_path
     yield f"{'#' * (2 if len(path.split()) < 3 else 3)} {path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
     if isinstance(command, click.Group):
