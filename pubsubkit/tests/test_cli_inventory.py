@@ -91,6 +91,19 @@ def test_a_backend_that_cannot_tell(url: str, monkeypatch: pytest.MonkeyPatch) -
         assert "cannot tell which streams it has" in result.stderr
 
 
+def test_a_stream_that_is_deleted_meanwhile(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that goes between the two questions has no consumers, and is no error."""
+    original = MemoryDriver.list_consumers
+
+    async def late(self: MemoryDriver, stream: str) -> Any:
+        await self.delete_stream(stream)
+        return await original(self, stream)
+
+    monkeypatch.setattr(MemoryDriver, "list_consumers", late)
+    result = run(url, "consumers")
+    assert (result.exit_code, result.stdout) == (0, "no consumers\n")
+
+
 def test_top_without_a_terminal(url: str) -> None:
     """The table is printed each time, the consumers under their stream."""
     rows = columns(run(url, "top", "--count", "2", "--interval", "0.1").stdout)
@@ -116,6 +129,27 @@ async def test_top_counts_what_happens(tmp_path) -> None:
                 assert await process.wait() == 0
     assert sum(row["streams"][0]["stored_per_second"] for row in seen) > 0
     assert sum(row["consumers"][0]["delivered_per_second"] for row in seen) > 0
+
+
+async def test_what_others_wrote_cannot_move_the_cursor(tmp_path) -> None:
+    """A description with control characters is shown in one line, escaped."""
+    async with NatsServer(tmp_path) as server, connect(server.url) as backend:
+        js = backend.native.jetstream()  # type: ignore[attr-defined]
+        await js.add_stream(name="s", subjects=["s"], description="one\ntwo\x1b[2J")
+        async with running(server.url, "streams", "s") as process:
+            shown, _ = await process.communicate()
+    assert ["native", "description", '"one\\ntwo\\u001b[2J"'] in columns(shown.decode())
+
+
+async def test_more_consumers_than_a_page_of_the_server(tmp_path) -> None:
+    """The server gives out 256 consumers at a time; all are listed."""
+    async with NatsServer(tmp_path) as server, connect(server.url) as backend:
+        js = backend.native.jetstream()  # type: ignore[attr-defined]
+        await js.add_stream(name="s", subjects=["s"], storage="memory")
+        names = [f"c{number:03}" for number in range(260)]
+        for name in names:
+            await js.add_consumer("s", durable_name=name, ack_policy="explicit", mem_storage=True)
+        assert [info.spec.name for info in await backend.list_consumers("s")] == names
 
 
 async def test_more_streams_than_a_page_of_the_server(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import DONE
 from pubsubkit.cli.session import opened
 from pubsubkit.cli.table import table
+from pubsubkit.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -97,8 +99,13 @@ def _ask(settings: Settings, question: Callable[[Backend], Coroutine[Any, Any, A
 
 
 async def _consumers_of(backend: Backend, stream: str | None) -> list[ConsumerInfo]:
-    names = [info.options.name for info in await backend.list_streams()] if stream is None else [stream]
-    return [info for name in names for info in await backend.list_consumers(name)]
+    if stream is not None:
+        return await backend.list_consumers(stream)
+    found: list[ConsumerInfo] = []
+    for each in await backend.list_streams():
+        with suppress(NotFoundError):  # deleted meanwhile
+            found += await backend.list_consumers(each.options.name)
+    return found
 
 
 def _stream(info: StreamInfo) -> dict[str, Any]:
@@ -173,4 +180,5 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, list):
         return " ".join(map(str, value)) or "-"  # pyright: ignore[reportUnknownArgumentType]
-    return json.dumps(value, default=str) if isinstance(value, dict) else str(value)
+    text = str(value)
+    return json.dumps(value, default=str) if isinstance(value, dict) or not text.isprintable() else text
