@@ -154,14 +154,17 @@ def test_bench_ends_in_a_table(open_terminal, url: str) -> None:
     assert "no streams" in terminal.run("pubsubkit", "streams")
 
 
-def test_top_gives_the_screen_back(open_terminal, url: str) -> None:
+@pytest.mark.parametrize("key", ["C-c", "q"])
+def test_top_gives_the_screen_back(open_terminal, url: str, key: str) -> None:
     """While it runs it has the whole screen; afterwards what was there before is there again."""
     terminal = open_terminal(60, PUBSUBKIT_URL=url)
     terminal.run("pubsubkit", "pub", "orders.created", "first")
-    terminal.type("pubsubkit top --interval 0.2")
+    terminal.type("clear; pubsubkit top --interval 0.2; echo code=$?")
     screen = terminal.until(lambda screen: "STREAM / CONSUMER" in screen)
     assert "orders" in screen
-    assert "code=0" not in screen
-    terminal.press("C-c")
+    terminal.press("x")
+    terminal.press(key)
     terminal.until(lambda screen: "code=0" in screen and "STREAM / CONSUMER" not in screen)
+    terminal.type("echo seen")
+    terminal.until(lambda screen: " echo seen\nseen" in screen)
     assert "\x1b[?25l" not in terminal.screen(colours=True)

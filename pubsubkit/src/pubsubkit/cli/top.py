@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -17,19 +17,17 @@ from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import DONE
 from pubsubkit.cli.inventory import size_text
 from pubsubkit.cli.pipes import standard_stream
+from pubsubkit.cli.screen import draw, whole_screen
 from pubsubkit.cli.session import opened
 from pubsubkit.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from pubsubkit.backend import Backend
     from pubsubkit.driver import ConsumerInfo, StreamInfo
 
 __all__ = ["top"]
-
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-_HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 class Snapshot(NamedTuple):
@@ -67,7 +65,7 @@ _HEADS = Row("STREAM / CONSUMER", "MESSAGES", "MSG/S", "LAG", "FLYING", "AGAIN")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line each time.")
 @common_options
 def top(settings: Settings, *, interval: float, count: int | None, as_json: bool) -> int:
-    """Watch the streams and consumers of the broker, until Ctrl-C.
+    """Watch the streams and consumers of the broker, until q or Ctrl-C.
 
     Of a stream: how many messages it holds and how many per second are stored.  Of a consumer: how many per second
     are delivered, its LAG (never delivered yet), FLYING (delivered and not done) and AGAIN (of these, delivered more
@@ -85,7 +83,7 @@ def top(settings: Settings, *, interval: float, count: int | None, as_json: bool
 
     async def watch(stop: stopping.Stop) -> None:
         async with opened(stop, url) as backend:
-            with _screen(live):
+            with whole_screen(stop.ask) if live else nullcontext():
                 await stop.race(_watch(backend, interval, count, _Display(backend.address, live=live, as_json=as_json)))
 
     try:
@@ -119,20 +117,6 @@ async def _look(backend: Backend) -> Snapshot:
     return Snapshot(time.monotonic(), streams, consumers)
 
 
-@contextmanager
-def _screen(live: bool) -> Generator[None]:
-    """The terminal's second screen: what was on the first one is there again afterwards."""
-    if not live:
-        yield
-        return
-    sys.stdout.write(_ENTER)
-    try:
-        yield
-    finally:
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
-
-
 class _Display:
     def __init__(self, address: str, *, live: bool, as_json: bool) -> None:
         self._address = address
@@ -151,8 +135,7 @@ class _Display:
             return
         if len(lines) > size.lines - 1:
             lines = [*lines[: size.lines - 2], f"… {len(lines) - size.lines + 2} more lines"]
-        sys.stdout.write(_HOME + "".join(f"{line}{_REST_OF_LINE}\r\n" for line in lines) + _REST_OF_SCREEN)
-        sys.stdout.flush()
+        draw(lines)
 
 
 def _lines(before: Snapshot, now: Snapshot, columns: int) -> Iterator[str]:
