@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import termios
-import tty
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,9 +40,12 @@ def draw(lines: Sequence[str]) -> None:
 
 @contextmanager
 def _keys(leave: Callable[[], None]) -> Generator[None]:
-    if sys.stdin is None or not sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison] - None if closed
+    if sys.platform == "win32" or sys.stdin is None or not sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison] - None if closed
         yield
         return
+    import termios
+    import tty
+
     stdin, loop = sys.stdin.fileno(), asyncio.get_running_loop()
 
     def pressed() -> None:
