@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -98,7 +97,8 @@ def test_the_reference_keeps_strict_order():
     assert [entry is False for entry in seen].count(True) == 5
 
 
-def test_hundreds_of_histories_hold_on_memory(runner: asyncio.Runner):
+@pytest.mark.timeout(180)
+def test_a_hundred_histories_hold_on_memory(runner: asyncio.Runner):
     """Free histories of many seeds, at once and with short times, break no invariant."""
 
     async def play(harness: Harness, seed: str) -> None:
@@ -109,13 +109,9 @@ def test_hundreds_of_histories_hold_on_memory(runner: asyncio.Runner):
 
     async def play_all() -> None:
         async with load_harness(MEMORY) as harness:
-            for first in range(0, 200, 20):
-                if time.monotonic() > deadline:
-                    assert first >= 100, "the machine is too slow to tell"
-                    return
+            for first in range(0, 100, 20):
                 await asyncio.gather(*(play(harness, f"{seed}:free") for seed in range(first, first + 20)))
 
-    deadline = time.monotonic() + 15
     runner.run(play_all())
 
 
