@@ -30,7 +30,8 @@ def write_backend(name: str, folder: Path) -> list[Path]:
     written: list[Path] = []
     with as_file(files("pubsubkit.scaffold") / "template") as template:
         for source in sorted(path for path in template.rglob("*") if path.is_file() and path.suffix != ".pyc"):
-            target = folder / str(source.relative_to(template)).replace("example", name)
+            place = str(source.relative_to(template)).replace("dot_", ".")  # a wheel's checks leave hidden folders out
+            target = folder / place.replace("example", name)
             target.parent.mkdir(parents=True, exist_ok=True)
             text = source.read_text(encoding="utf-8")
             target.write_text(text.replace("Example", name.capitalize()).replace("example", name), encoding="utf-8")
