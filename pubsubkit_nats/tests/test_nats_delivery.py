@@ -39,6 +39,29 @@ async def test_waiting_in_the_buffer_does_not_time_out(server: NatsServer):
     assert seen == [(b"%d" % number, 1) for number in range(10)]
 
 
+@pytest.mark.parametrize("waited", [0.67, 0.7])
+async def test_a_handler_keeps_what_has_waited_in_the_buffer(server: NatsServer, waited: float):
+    """With max_lease a message comes once, although it was handed out late in the lease that it had in the buffer."""
+    options = ConsumerOptions(stream_name="s", consumer_name="d", ack_wait=1.5, max_lease=60)
+    async with connect(server.url, heartbeat=0.6) as backend, backend.publisher(MEMORY) as publisher:
+        async with backend.consumer(options).subscribe() as messages:
+            blocked = asyncio.ensure_future(anext(messages))
+            await asyncio.sleep(1.36)  # so far are the clocks by which leases are extended
+            await publisher.publish_many([("s.x", b"first"), ("s.x", b"second"), ("s.x", b"canary")])
+            first = await blocked
+            await asyncio.sleep(waited)  # the handler's work
+            await first.ack()
+            second = await anext(messages)
+            await asyncio.sleep(1.3)
+            assert await second.ack(confirm=True)
+            async with asyncio.timeout(20):
+                canary = await anext(messages)
+                assert canary.data == b"canary"
+                await canary.nak()
+                again = await anext(messages)
+    assert (again.data, again.metadata.num_delivered) == (b"canary", 2)
+
+
 async def test_messages_of_other_clients_and_servers_headers(server: NatsServer):
     """Messages of a plain NATS client arrive; headers that the broker reserves are not shown."""
     async with connect(server.url) as backend:

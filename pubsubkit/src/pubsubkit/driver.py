@@ -289,8 +289,9 @@ class Delivery(ABC):
 class DriverSubscription(ABC):
     """One member of a consumer: asks the broker for messages and buffers them.
 
-    It must never hold, or have asked for, more messages than its buffer has room for, must not let a message's
-    ``ack_wait`` run out while the message waits in the buffer, and must ask the broker again after a lost connection.
+    It must never hold, or have asked for, more messages than its buffer has room for, must hand a message out with two
+    thirds of its ``ack_wait`` left, however long it waited in the buffer, and must ask the broker again after a lost
+    connection.
     """
 
     @abstractmethod

@@ -47,6 +47,9 @@ _STOP_SECONDS = 5.0
 _RAISE_SECONDS = 1.0
 _SHORTEST_TICK = 0.01
 _DOUBT_SECONDS, _DOUBT_TURNS = 0.05, 20
+_PARTS = 6
+"""Into so many parts ``ack_wait`` is cut; the lease of a message in the buffer is extended in its second part, so that
+two thirds are left to the handler."""
 _KEEP = Settlement(Verdict.IN_PROGRESS)
 _PASSING = (TransientError, NatsError, OSError)
 
@@ -72,7 +75,7 @@ class PullSubscription(DriverSubscription):
         self._heard = 0.0
         self._now = asyncio.get_running_loop().time
         self._heartbeat = min(link.options.heartbeat, _EXPIRES_SECONDS / 2)
-        self._tick_seconds = max(_SHORTEST_TICK, min(self._heartbeat / 2, spec.ack_wait / 3))
+        self._tick_seconds = max(_SHORTEST_TICK, min(self._heartbeat / 2, spec.ack_wait / _PARTS))
         self._request_subject = link.next_message_subject(spec.stream, spec.name)
         self._inbox = ""
         self._subscription: Subscription | None = None
@@ -223,7 +226,7 @@ class PullSubscription(DriverSubscription):
     def _tick(self) -> None:
         if self._silent and self._link.up:
             self._spawn(self._doubt)
-        if self._buffer and self._link.up and self._now() - self._buffer[0].lease > self._spec.ack_wait / 3:
+        if self._buffer and self._link.up and self._now() - self._buffer[0].lease > self._spec.ack_wait / _PARTS:
             self._spawn(self._keep_leases)
         self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
 
