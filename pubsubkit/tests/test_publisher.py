@@ -383,3 +383,29 @@ async def test_very_many_subjects(make):
     publisher = make(on_publish=None)
     await publisher.publish_many((f"s.{number}", b"") for number in range(5000))
     assert (await publisher.publish("s.0", b"")).sequence == 5001
+
+
+async def test_those_who_wait_for_an_opening_share_its_failure(driver: ScriptedDriver, make, monkeypatch):
+    """Publishes that wait while the stream is looked up fail with that attempt, and the next one tries anew."""
+    asked: list[str] = []
+    gate = asyncio.Event()
+
+    async def unanswered(name: str) -> None:
+        asked.append(name)
+        await gate.wait()
+        raise NativeTimeout("no answer")
+
+    publisher = make()
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "stream_info", unanswered)
+        waiting = [asyncio.ensure_future(publisher.publish("s.x", b"x")) for _ in range(10)]
+        await asyncio.sleep(0)
+        waiting[3].cancel()
+        gate.set()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {TransientError, asyncio.CancelledError}
+        assert len(asked) == 1
+        with pytest.raises(TransientError):
+            await publisher.publish("s.x", b"x")
+        assert len(asked) == 2
+    assert (await publisher.publish("s.x", b"x")).sequence == 1

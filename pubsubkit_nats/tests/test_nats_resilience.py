@@ -14,6 +14,7 @@ from pubsubkit import (
     PermissionDeniedError,
     Publisher,
     PublisherOptions,
+    PubSubError,
     Storage,
     StreamOptions,
     connect,
@@ -261,3 +262,22 @@ async def test_a_frozen_server_can_be_stopped(tmp_path: Path):
         async with server:
             server.pause()
         assert not server.running
+
+
+async def test_an_answer_that_makes_no_sense_is_an_error_and_no_silence(server: NatsServer, monkeypatch):
+    """When asking anew fails in a way that nobody expected, the iteration raises; it does not wait for ever."""
+
+    def senseless(*_: object) -> None:
+        raise ValueError("no such answer")
+
+    async with asyncio.timeout(DEADLINE), connect(server.url) as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s")):
+            pass
+        async with backend.consumer(READER).subscribe() as messages:
+            waiting = asyncio.ensure_future(anext(messages))
+            while not messages._inner._asked:  # it has begun to ask
+                await asyncio.sleep(0)
+            monkeypatch.setattr("pubsubkit_nats.codec.consumer_info", senseless)
+            messages._inner._write_off()
+            with pytest.raises(PubSubError, match="no such answer"):
+                await waiting

@@ -80,6 +80,7 @@ class Publisher(Closing):
         self._adds_nothing = self._hooks.before_send is None and not self._sender.identifies
         self._stream: StreamOptions | None = None
         self._opening = asyncio.Lock()
+        self._opening_failed: PubSubError | None = None
         self._full_subjects: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
@@ -230,16 +231,20 @@ class Publisher(Closing):
             task.cancel()
 
     async def _open(self) -> None:
+        before = self._opening_failed
         async with self._opening:
             self._connection.check_open()
             self._check_open()
+            if self._opening_failed is not None and self._opening_failed is not before:
+                raise self._opening_failed  # the attempt for which this call has waited; one each would add up
             if self._stream is None:
                 wanted = self.options.stream_options
                 try:
                     with translating(self._driver, f"open stream {wanted.name!r}"):
                         self._stream = await ensure_stream(self._driver, wanted, self.options.manage)
-                except PubSubError:
+                except PubSubError as error:
                     self._check_open()  # what failed because it was closed meanwhile says that
+                    self._opening_failed = error
                     raise
                 self._check_open()
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 from nats.errors import Error as NatsError
 
 from pubsubkit.driver import DriverSubscription, Settlement, Verdict
-from pubsubkit.errors import NotFoundError, PubSubError, TransientError
+from pubsubkit.errors import NotFoundError, TransientError
 from pubsubkit_nats.codec import nanoseconds
 from pubsubkit_nats.delivery import NatsDelivery
 from pubsubkit_nats.private import stop_delivery
@@ -70,7 +70,7 @@ class PullSubscription(DriverSubscription):
         self._buffer: deque[NatsDelivery] = deque()
         self._asked = 0
         self._arrived = asyncio.Event()
-        self._error: PubSubError | None = None
+        self._error: Exception | None = None
         self._closing = False
         self._heard = 0.0
         self._now = asyncio.get_running_loop().time
@@ -268,7 +268,7 @@ class PullSubscription(DriverSubscription):
             except _PASSING as error:
                 logger.debug("consumer %s: %r", self._name, error)
                 await asyncio.sleep(_RETRY_SECONDS)
-            except PubSubError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, a receive that waits has to hear of it
                 self._fail(error)
             else:
                 self._renewing = False
@@ -300,7 +300,7 @@ class PullSubscription(DriverSubscription):
         while self._given_up:
             await self._link.unsubscribe(self._given_up.pop())
 
-    def _fail(self, error: PubSubError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._error = error
         self._asked = 0
         self._arrived.set()

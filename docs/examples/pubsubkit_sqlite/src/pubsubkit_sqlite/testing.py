@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from pubsubkit_contract import Harness, Knob
@@ -72,7 +73,7 @@ class SqliteHarness(Harness):
         Another process copies it, because closing a file gives up the locks that this one has on it.
         """
         away = self._path(".away")
-        with sqlite3.connect(away, isolation_level=None) as file:
+        with closing(sqlite3.connect(away, isolation_level=None)) as file:
             file.execute("BEGIN IMMEDIATE")  # what is being committed is committed
             for part in _PARTS[:2]:
                 copy = f"import shutil; shutil.copy({f'{away}{part}'!r}, {f'{away}{part}.copy'!r})"
@@ -80,7 +81,6 @@ class SqliteHarness(Harness):
                 if await process.wait():
                     raise OSError(f"{away}{part} cannot be copied")
             file.execute("ROLLBACK")
-        file.close()
         for part in _PARTS[:2]:
             os.replace(f"{away}{part}.copy", f"{away}{part}")  # noqa: PTH105 - texts
         self._path(".away-shm").unlink(missing_ok=True)
