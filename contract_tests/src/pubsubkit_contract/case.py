@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pubsubkit_contract.harness import Knob
     from pubsubkit_contract.kit import Kit
 
-__all__ = ["CONTRACT_VERSION", "Case", "case", "rule_link"]
+__all__ = ["CONTRACT_VERSION", "Case", "anchor", "case", "rule_link"]
 
 CONTRACT_VERSION = "1.0"
 """The version of the contract: that of the newest case."""
@@ -51,15 +51,15 @@ class Case:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
 
-    @property
-    def link(self) -> str:
-        """Where the rule book has it."""
-        return rule_link(self.id)
+
+def anchor(case_id: str) -> str:
+    """The heading of a rule in the rule book, as links name it."""
+    return case_id.replace(".", "")
 
 
 def rule_link(case_id: str) -> str:
-    """Where the rule book of the documentation has a rule."""
-    return f"docs/reference/contract.md#{case_id.replace('.', '')}"
+    """Where the documentation has a rule."""
+    return f"docs/reference/contract.md#{anchor(case_id)}"
 
 
 def case(  # noqa: PLR0913 - a declaration, read as a row of a table

@@ -10,6 +10,7 @@ import pytest
 
 from pubsubkit import ConfigurationError
 from pubsubkit_contract.base import Cases, cases_of, hidden_in
+from pubsubkit_contract.case import rule_link
 from pubsubkit_contract.harness import Harness, load_harness, make_harness
 from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.plugin import PROPERTY
@@ -44,7 +45,7 @@ def run_in_pytest(case: Case, suite: Cases, request: pytest.FixtureRequest) -> N
 
 def _explained(error: BaseException, case: Case, fields: dict[str, Any]) -> BaseException:
     observed = "\n".join(f"    {line}" for line in fields["evidence"][-12:]) or "    nothing"
-    error.add_note(f"rule {case.id}: {case.rule}\nwhy: {case.why}\nsee: {case.link}\nobserved:\n{observed}")
+    error.add_note(f"rule {case.id}: {case.rule}\nwhy: {case.why}\nsee: {rule_link(case.id)}\nobserved:\n{observed}")
     return error
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pubsubkit.driver import Capability
-from pubsubkit_contract.case import CONTRACT_VERSION
+from pubsubkit_contract.case import CONTRACT_VERSION, anchor
 from pubsubkit_contract.proofs import PROOFS
 from pubsubkit_contract.report.model import GROUPS
 from pubsubkit_contract.suite import ContractSuite, cases_of
@@ -49,8 +49,8 @@ def render() -> str:
 def _capabilities(cases: Iterable[Case]) -> str:
     rows = ["## Capabilities\n", "| capability | proved by one of | refused honestly, shown by |", "|---|---|---|"]
     for each in sorted(Capability):
-        proved = ", ".join(f"[{case_id}](#{_anchor(case_id)})" for case_id in PROOFS[each])
-        refused = ", ".join(f"[{case.id}](#{_anchor(case.id)})" for case in cases if each in case.absent) or "-"
+        proved = ", ".join(f"[{case_id}](#{anchor(case_id)})" for case_id in PROOFS[each])
+        refused = ", ".join(f"[{case.id}](#{anchor(case.id)})" for case in cases if each in case.absent) or "-"
         rows.append(f"| `{each}` | {proved} | {refused} |")
     return "\n".join(rows) + "\n"
 
@@ -68,10 +68,6 @@ def _rule(case: Case) -> str:
 
 def _names(items: Iterable[str]) -> str:
     return ", ".join(f"`{item}`" for item in sorted(items))
-
-
-def _anchor(case_id: str) -> str:
-    return case_id.replace(".", "")
 
 
 if __name__ == "__main__":
