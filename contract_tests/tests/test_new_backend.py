@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from installing import pretend_to_install
+
+from pubsubkit_contract.requested import wanted_groups
 
 SCAFFOLD = [sys.executable, "-m", "pubsubkit.cli", "new-backend"]
 
@@ -76,3 +79,23 @@ def test_what_exists_is_left_alone(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "exists" in result.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "page", ["pubsubkit/src/pubsubkit/scaffold/template/README.md", "docs/how-to/write-a-backend.md"]
+)
+def test_the_groups_that_pages_name_exist(page: str) -> None:
+    """Every group of ``--only``, and of the column of groups in the guide, is one of the suite's."""
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    named = re.findall(r"--only ([a-z,]+)", text) + re.findall(r"\S \| `([a-z]+(?:,[a-z]+)*)` \|", text)
+    assert len(named) > 5
+    for groups in named:
+        wanted_groups(groups)
+
+
+def test_a_name_that_hides_another_module_is_refused(tmp_path: Path) -> None:
+    """``pubsubkit_contract`` is the suite itself."""
+    result = run(*SCAFFOLD, "contract", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "pubsubkit_contract is the module of another distribution" in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pubsubkit import ConfigurationError, ConsumerOptions, PublisherOptions, TransientError, connect
+from pubsubkit import (
+    ConfigurationError,
+    ConsumerOptions,
+    NotFoundError,
+    PublisherOptions,
+    TransientError,
+    connect,
+)
+from pubsubkit_sqlite import consumers
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite://host/events.db", "sqlite://user@/events.db"])
@@ -70,3 +78,63 @@ async def test_a_writer_that_takes_too_long_is_a_transient_error(tmp_path: Path)
         other.execute("ROLLBACK")
         other.close()
         assert (await publisher.publish("s.x", b"3")).sequence == 2
+
+
+async def test_what_a_cancelled_call_has_taken_is_not_handed_out_late(tmp_path: Path):
+    """After a third of ``ack_wait`` the next call takes the message anew, and it counts as never delivered."""
+    options = ConsumerOptions(stream_name="s", consumer_name="d", ack_wait=0.6)
+    async with connect(f"sqlite://{tmp_path}/events.db") as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"1")
+        async with backend.consumer(options).subscribe() as messages:
+            waiting = asyncio.ensure_future(anext(messages))
+            while messages._inner._taking is None:
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting, messages._inner._taking])
+            taken = messages._inner._taking.result()
+            messages._inner._taking = asyncio.get_running_loop().create_future()
+            messages._inner._taking.set_result(taken._replace(due=taken.due - 0.3))  # as if half of it had passed
+            async with asyncio.timeout(5):
+                message = await anext(messages)
+            assert (message.data, message.metadata.num_delivered) == (b"1", 1)
+            row = message.delivery.row
+            assert await message.ack()
+            assert row.sequence == taken.row.sequence
+
+
+async def test_a_lease_that_ends_while_another_is_looked_for_respects_max_deliver(tmp_path: Path, monkeypatch):
+    """What was delivered as often as it may be is not taken because the clock has moved on in between."""
+    options = ConsumerOptions(stream_name="s", consumer_name="d", max_deliver=1, ack_wait=30)
+    async with connect(f"sqlite://{tmp_path}/events.db") as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"1")
+        async with backend.consumer(options).subscribe() as messages:
+            inner = messages._inner
+            monkeypatch.setattr(consumers.time, "time", lambda: 100.0)
+            taken = await inner._broker.read(lambda file: consumers.take(file, inner._number))
+            assert taken.row.delivered == 1
+            later = iter([129.9, *[130.1] * 9])
+            monkeypatch.setattr(consumers.time, "time", lambda: next(later))
+            again = await inner._broker.read(lambda file: consumers.take(file, inner._number))
+            monkeypatch.undo()
+            assert again.row is None
+
+
+async def test_a_member_of_a_file_that_was_replaced_gets_nothing_of_the_new_one(tmp_path: Path):
+    """Its consumer is gone with the old file, whatever the new file holds."""
+    path = tmp_path / "events.db"
+    for name in ("new.db", "events.db"):
+        async with connect(f"sqlite://{tmp_path / name}") as backend:
+            async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+                await publisher.publish("s.x", name.encode())
+            async with backend.consumer(ConsumerOptions(stream_name="s", consumer_name=name[:3])):
+                pass
+    async with connect(f"sqlite://{path}") as backend:
+        messages = backend.consumer(ConsumerOptions(stream_name="s", consumer_name="eve")).subscribe()
+        async with messages:
+            path.unlink()
+            (tmp_path / "new.db").rename(path)
+            async with asyncio.timeout(5):
+                with pytest.raises(NotFoundError):
+                    await anext(messages)

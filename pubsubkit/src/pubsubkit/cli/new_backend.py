@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from pubsubkit.cli.common import verbose_option
-from pubsubkit.cli.failure import DONE, CommandError
+from pubsubkit.cli.failure import DONE, WRONG_INPUT, CommandError
 from pubsubkit.errors import ConflictError
 from pubsubkit.registry import installed_backends
 from pubsubkit.scaffold import write_backend
 
 __all__ = ["new_backend"]
-
-_WRONG_FOLDER = 2
 
 
 @click.command("new-backend")
@@ -41,13 +40,19 @@ def new_backend(name: str, path: Path | None) -> int:
     """  # noqa: D301 - \b is a mark for click
     folder = path or Path(f"pubsubkit-{name}")
     taken = installed_backends().get(name)
+    if taken is None and _is_module(f"pubsubkit_{name}"):
+        raise click.BadParameter(f"pubsubkit_{name} is the module of another distribution here", param_hint="NAME")
     if taken is not None:
         click.echo(f"note: the scheme {name!r} is served by {taken} here; two cannot be used", err=True)
     try:
         written = write_backend(name, folder)
     except ConflictError as error:
-        raise CommandError(str(error), _WRONG_FOLDER) from error
+        raise CommandError(str(error), WRONG_INPUT) from error
     for file in written:
         click.echo(file)
     click.echo(f"\nNext:\n  cd {folder}\n  pip install -e '.[testing]'\n  pytest\n", err=True)
     return DONE
+
+
+def _is_module(name: str) -> bool:
+    return name.isidentifier() and find_spec(name) is not None

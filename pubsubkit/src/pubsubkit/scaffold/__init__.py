@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from importlib.resources import as_file, files
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pubsubkit.errors import ConflictError, InvalidArgumentError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["write_backend"]
 
@@ -27,13 +25,23 @@ def write_backend(name: str, folder: Path) -> list[Path]:
         raise InvalidArgumentError(f"bad name {name!r}: expected small letters and digits, such as 'redis'")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConflictError(f"{str(folder)!r} exists: give another folder by --path, or remove it")
-    written: list[Path] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".draft-", dir=folder) as draft:
+        written = _write(name, Path(draft))
+        for part in Path(draft).iterdir():
+            part.replace(folder / part.name)
+    return [folder / place for place in written]
+
+
+def _write(name: str, folder: Path) -> list[str]:
+    """Fill *folder*; return where its files are in it."""
+    places: list[str] = []
     with as_file(files("pubsubkit.scaffold") / "template") as template:
         for source in sorted(path for path in template.rglob("*") if path.is_file() and path.suffix != ".pyc"):
-            place = str(source.relative_to(template)).replace("dot_", ".")  # a wheel's checks leave hidden folders out
-            target = folder / place.replace("example", name)
+            # "dot_" because the checks of wheels leave hidden folders out
+            places.append(str(source.relative_to(template)).replace("dot_", ".").replace("example", name))
+            target = folder / places[-1]
             target.parent.mkdir(parents=True, exist_ok=True)
             text = source.read_text(encoding="utf-8")
             target.write_text(text.replace("Example", name.capitalize()).replace("example", name), encoding="utf-8")
-            written.append(target)
-    return written
+    return places

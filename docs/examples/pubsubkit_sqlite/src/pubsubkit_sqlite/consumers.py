@@ -7,6 +7,7 @@ lease that runs out needs no timer, and nothing has to be repaired after a crash
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,7 +61,10 @@ class Found(NamedTuple):
 
     row: Row | None
     due: float | None
-    """Without a row: when to look again at the latest, by ``time.time()``; None when only a change can bring one."""
+    """By ``time.time()``: with a row, when its lease ends; without, when to look again at the latest.
+
+    None when only a change can bring a message.
+    """
 
 
 def create(file: Connection, spec: ConsumerSpec) -> None:
@@ -73,8 +77,9 @@ def create(file: Connection, spec: ConsumerSpec) -> None:
         return
     streams.expire(file, stream)
     start = _start(file, spec) - 1
-    insert = "INSERT INTO consumers (stream, name, spec, delivered, scanned) VALUES (?, ?, ?, ?, ?)"
-    file.execute(insert, (spec.stream, spec.name, write_spec(spec), start, start))
+    number = secrets.randbits(62)  # in a file that takes the place of this one it is nobody else's
+    row = (number, spec.stream, spec.name, write_spec(spec), start, start)
+    file.execute("INSERT INTO consumers VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def update(file: Connection, spec: ConsumerSpec) -> None:
@@ -105,7 +110,7 @@ def info(file: Connection, stream: str, name: str) -> ConsumerInfo | None:
         return None
     number, spec = known
     streams.expire(file, options)
-    _forget(file, number, spec)
+    _forget(file, number, spec, time.time())
     pending, unsettled, redelivered = file.execute(
         "SELECT (SELECT count(*) FROM messages m WHERE m.stream = c.stream AND m.sequence > c.scanned"
         " AND (? OR matches(?, m.subject))), (SELECT count(*) FROM deliveries WHERE consumer = c.id),"
@@ -136,17 +141,18 @@ def take(file: Connection, number: int) -> Found:
     stream = streams.find(file, spec.stream)
     if stream is not None:
         streams.expire(file, stream)
-    _forget(file, number, spec)
     now = time.time()
+    _forget(file, number, spec, now)
     row = _again(file, number, spec, now)
     held = file.execute("SELECT count(*) FROM deliveries WHERE consumer = ?", (number,)).fetchone()[0]
     scanning = False
     if row is None and held < spec.max_in_flight:
         row, scanning = _fresh(file, number, spec)
     if row is not None:
-        lease = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?)"
-        file.execute(lease, (number, row.sequence, row.delivered, now + spec.ack_wait))
-        return Found(row, None)
+        until = now + spec.ack_wait
+        lease = (number, row.sequence, row.delivered, until)
+        file.execute("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?)", lease)
+        return Found(row, until)
     if scanning:
         return Found(None, now)
     return Found(None, file.execute("SELECT min(due) FROM deliveries WHERE consumer = ?", (number,)).fetchone()[0])
@@ -206,12 +212,12 @@ def _start(file: Connection, spec: ConsumerSpec) -> int:
     return int(file.execute(query, values).fetchone()[0] or following)
 
 
-def _forget(file: Connection, number: int, spec: ConsumerSpec) -> None:
+def _forget(file: Connection, number: int, spec: ConsumerSpec, now: float) -> None:
     """Drop what will not be delivered again: it was pushed out by a limit, or was delivered ``max_deliver`` times."""
     file.execute(
-        "DELETE FROM deliveries WHERE consumer = ? AND due <= ? AND (count >= ? OR sequence NOT IN "
-        "(SELECT sequence FROM messages WHERE stream = ?))",
-        (number, time.time(), spec.max_deliver or _FOREVER, spec.stream),
+        "DELETE FROM deliveries WHERE consumer = ? AND due <= ? AND (count >= ? OR NOT EXISTS "
+        "(SELECT 1 FROM messages m WHERE m.stream = ? AND m.sequence = deliveries.sequence))",
+        (number, now, spec.max_deliver or _FOREVER, spec.stream),
     )
 
 

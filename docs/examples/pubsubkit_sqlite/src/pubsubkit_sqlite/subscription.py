@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -98,7 +99,7 @@ class SqliteDelivery(Delivery):
 
 
 class SqliteSubscription(DriverSubscription):
-    """Takes one message at a time: there is no buffer in which a lease could run out."""
+    """Takes one message at a time, and hands it out at once, or when the next call comes if this one was cancelled."""
 
     def __init__(self, broker: Broker, number: int, spec: ConsumerSpec) -> None:
         self._broker = broker
@@ -129,7 +130,11 @@ class SqliteSubscription(DriverSubscription):
                 taking, self._taking = self._taking, None
                 found = self._found(taking)
                 if found.row is not None:
-                    return SqliteDelivery(self._broker, self._number, self._spec, found.row)
+                    if self._is_fresh(found):
+                        return SqliteDelivery(self._broker, self._number, self._spec, found.row)
+                    with suppress(FileGoneError):  # its lease is over by itself
+                        await self._give_back([], found.row)
+                    continue
                 waiting = asyncio.ensure_future(self._broker.changed(since, found.due))
                 try:
                     await self._first(waiting)
@@ -146,7 +151,14 @@ class SqliteSubscription(DriverSubscription):
                 unseen = (await self._taking).row
         rows = [delivery.row for delivery in held if isinstance(delivery, SqliteDelivery)]
         if rows or unseen is not None:
-            await self._broker.write(partial(consumers.give_back, number=self._number, held=rows, unseen=unseen))
+            await self._give_back(rows, unseen)
+
+    def _is_fresh(self, found: Found) -> bool:
+        """Whether a handler still has two thirds of ``ack_wait``, as the driver interface asks."""
+        return found.due is not None and found.due - time.time() >= self._spec.ack_wait * 2 / 3
+
+    async def _give_back(self, held: Sequence[Row], unseen: Row | None) -> None:
+        await self._broker.write(partial(consumers.give_back, number=self._number, held=held, unseen=unseen))
 
     def _found(self, taking: asyncio.Future[Found]) -> Found:
         try:
