@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +16,8 @@ from commands import running
 
 from pubsubkit import PermissionDeniedError, connect
 from pubsubkit.cli.app import application
+from pubsubkit.cli.doctor import _check
+from pubsubkit.cli.stopping import Stop, Stopped
 from pubsubkit.driver import Finding
 from pubsubkit.registry import refresh, register_backend, unregister_backend
 from pubsubkit_memory import MemoryDriver
@@ -232,3 +237,53 @@ async def test_a_real_server(tmp_path: Path) -> None:
     assert [found[name]["state"] for name in names] == ["ok"] * len(names)
     assert found["client"]["found"].startswith("nats-py 2.")
     assert answer["total"] == 0
+
+
+def test_plugins_that_are_left_out(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What PUBSUBKIT_DISABLE_PLUGINS leaves out is not looked at."""
+    install("broken", "1", "[pubsubkit.plugins]\nbad = no_such_module:plugin\n")
+    assert doctor().exit_code == 1
+    monkeypatch.setenv("PUBSUBKIT_DISABLE_PLUGINS", "1")
+    assert checks()["plugins"]["found"] == "left out, by PUBSUBKIT_DISABLE_PLUGINS=1"
+
+
+class SlowDriver(MemoryDriver):
+    """Never joins a consumer, and takes its time to delete a stream."""
+
+    joining: ClassVar[asyncio.Event]
+    deleted: ClassVar[list[str]] = []
+
+    async def subscribe(self, spec: Any, buffer: int) -> Any:
+        self.joining.set()
+        await asyncio.Event().wait()
+
+    async def delete_stream(self, name: str) -> bool:
+        await asyncio.sleep(0.3)  # longer than what is cancelled is waited for
+        self.deleted.append(name)
+        return await super().delete_stream(name)
+
+
+async def test_a_stop_leaves_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while something is tried ends it, and the stream is deleted, however long that takes."""
+    monkeypatch.setattr("pubsubkit.cli.stopping._CANCEL_SECONDS", 0.05)
+    SlowDriver.joining, stop = asyncio.Event(), Stop()
+    register_backend("slow", SlowDriver)
+    try:
+        work = asyncio.ensure_future(_check(stop, "slow://", write=True, tell=False))
+        async with asyncio.timeout(10):
+            await SlowDriver.joining.wait()
+            stop.ask()
+            with pytest.raises(Stopped):
+                await work
+    finally:
+        unregister_backend("slow")
+    assert len(SlowDriver.deleted) == 1
+
+
+def test_a_reader_that_goes_away_leaves_no_stream(tmp_path: Path) -> None:
+    """What nobody reads any more is cleaned up all the same."""
+    url = f"sqlite://{tmp_path}/events.db"
+    command = f"{sys.executable} -m pubsubkit.cli doctor {url} --write | sed '/create a stream/q'"
+    subprocess.run(["bash", "-c", command], capture_output=True, timeout=40, check=True)
+    listed = CliRunner().invoke(application, ["--url", url, "streams"], prog_name="pubsubkit")
+    assert listed.stdout == "no streams\n"

@@ -3,13 +3,16 @@
 import asyncio
 import json
 import secrets
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from commands import running
 
-from pubsubkit import ConsumerOptions, PublisherOptions, UnsupportedError, connect
+from pubsubkit import ConsumerOptions, PublisherOptions, TransientError, UnsupportedError, connect
 from pubsubkit.cli.app import application
 from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_nats.testing import NatsServer
@@ -165,3 +168,32 @@ async def test_more_streams_than_a_page_of_the_server(tmp_path) -> None:
         await js.add_consumer("s001", name="pushed", deliver_subject="elsewhere", ack_policy="none")
         (pushed,) = await backend.list_consumers("s001")
         assert (pushed.spec.name, pushed.spec.durable) == ("pushed", False)
+
+
+def test_top_outlives_a_broker_that_is_away(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that fails in passing is told, and the next one is shown."""
+    original, looks = MemoryDriver.list_streams, iter([None, TransientError("no answer in time"), None])
+
+    async def sometimes(self: MemoryDriver) -> Any:
+        if error := next(looks):
+            raise error
+        return await original(self)
+
+    monkeypatch.setattr(MemoryDriver, "list_streams", sometimes)
+    result = run(url, "top", "--count", "1", "--interval", "0.1")
+    assert result.exit_code == 0
+    assert "no answer in time" in result.stderr
+    assert columns(result.stdout)[2] == ["orders", "(27", "B)", "3", "0"]
+
+
+@pytest.mark.parametrize(
+    "command", ["top --json --interval 0.1", "top --interval 0.1", "pub --jsonl events.jsonl --json"], ids=str.split
+)
+def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path, command: str) -> None:
+    """``| head -1`` ends it well, and what was published is told of."""
+    lines = [json.dumps({"subject": "s.x", "data": number}) for number in range(20_000)]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    shell = f"{sys.executable} -m pubsubkit.cli --url memory:// {command} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=40, check=False)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+    assert done.stderr == "" if command.startswith("top") else done.stderr.startswith("published 20000 messages")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -405,7 +406,10 @@ async def test_those_who_wait_for_an_opening_share_its_failure(driver: ScriptedD
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {TransientError, asyncio.CancelledError}
         assert len(asked) == 1
+        frames = traceback.extract_tb(next(filter(None, (getattr(each, "__traceback__", None) for each in outcomes))))
+        assert len(frames) < 15  # not those of all ten
         with pytest.raises(TransientError):
             await publisher.publish("s.x", b"x")
         assert len(asked) == 2
     assert (await publisher.publish("s.x", b"x")).sequence == 1
+    assert publisher._opening_failed is None

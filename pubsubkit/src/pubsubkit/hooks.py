@@ -112,13 +112,18 @@ def report_settled(
     )
 
 
+def plugins_disabled() -> bool:
+    """Whether the environment says that installed plugins are to be left out."""
+    return os.environ.get("PUBSUBKIT_DISABLE_PLUGINS") == "1"
+
+
 def load_hooks(plugins: Iterable[object] = (), address: str = "") -> Hooks:
     """Compile the hooks of the installed plugins and of *plugins*, for the broker at *address*.
 
     :raises ConfigurationError: one of *plugins* has a misspelt or async hook.  An installed plugin with such a fault,
         or one that fails to import, is left out with a warning in the log.
     """
-    installed = () if os.environ.get("PUBSUBKIT_DISABLE_PLUGINS") == "1" else installed_plugins()
+    installed = () if plugins_disabled() else installed_plugins()
     if not isinstance(plugins, Iterable):
         raise ConfigurationError(f"plugins: expected a list of plugins, got {type(plugins).__name__}")
     given = tuple(plugins)

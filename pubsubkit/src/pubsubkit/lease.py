@@ -20,9 +20,9 @@ __all__ = ["keep_leases"]
 
 logger: logging.Logger = logging.getLogger("pubsubkit.consumer")
 
-_PARTS = 4
+_PARTS = 5
 """Into so many parts ``ack_wait`` is cut; a lease is extended in its second part, and once more in its third if that
-failed.  The fourth is for a message that waited in a buffer, where a third of its ``ack_wait`` may have gone."""
+failed.  The last two are for a message that waited in a buffer, where a third of its ``ack_wait`` may have gone."""
 
 
 async def keep_leases(ledger: Ledger, extend: Callable[[Message], Awaitable[object]], most: float) -> None:

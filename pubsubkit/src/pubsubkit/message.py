@@ -32,11 +32,6 @@ class Settler(Protocol):
         """The consumer's options."""
         ...
 
-    @property
-    def closed(self) -> bool:
-        """Whether unsettled messages were given back."""
-        ...
-
     def require(self, capability: Capability) -> None:
         """Raise :class:`UnsupportedError` when the backend does not have *capability*."""
 

@@ -236,7 +236,8 @@ class Publisher(Closing):
             self._connection.check_open()
             self._check_open()
             if self._opening_failed is not None and self._opening_failed is not before:
-                raise self._opening_failed  # the attempt for which this call has waited; one each would add up
+                # This call has waited for that attempt; if each made one of its own, the waits would add up.
+                raise self._opening_failed.with_traceback(None)
             if self._stream is None:
                 wanted = self.options.stream_options
                 try:
@@ -246,6 +247,7 @@ class Publisher(Closing):
                     self._check_open()  # what failed because it was closed meanwhile says that
                     self._opening_failed = error
                     raise
+                self._opening_failed = None
                 self._check_open()
 
     def _plain(self, given: Given) -> OutgoingMessage | None:

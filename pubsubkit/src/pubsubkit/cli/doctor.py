@@ -52,13 +52,13 @@ def doctor(settings: Settings, *, write: bool, as_json: bool) -> int:
     """  # noqa: D301 - \b is a mark for click
     url = settings.url_or_none()
     with records_hidden():
-        findings = stopping.run(lambda stop: stop.race(_check(url, write=write, tell=not as_json)))
+        findings = stopping.run(lambda stop: _check(stop, url, write=write, tell=not as_json))
     if as_json:
         click.echo(json.dumps(_document(findings), indent=2))
     return BROKER_FAILED if _to_mend(findings) else DONE
 
 
-async def _check(url: str | None, *, write: bool, tell: bool) -> Sequence[Finding]:
+async def _check(stop: stopping.Stop, url: str | None, *, write: bool, tell: bool) -> Sequence[Finding]:
     findings: list[Finding] = []
 
     def note(finding: Finding) -> None:
@@ -71,7 +71,7 @@ async def _check(url: str | None, *, write: bool, tell: bool) -> Sequence[Findin
     if url is None:
         note(no_broker())
     else:
-        async with aclosing(examine(url, write=write)) as examined:
+        async with aclosing(examine(stop, url, write=write)) as examined:
             async for finding in examined:
                 note(finding)
     if tell:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pubsubkit.cli.failure import one_line
 from pubsubkit.driver import Finding
 from pubsubkit.errors import ConfigurationError
-from pubsubkit.hooks import PLUGINS, check_plugin
+from pubsubkit.hooks import PLUGINS, check_plugin, plugins_disabled
 from pubsubkit.registry import find_backend, installed_backends
 from pubsubkit.url import BackendURL
 
@@ -82,6 +82,9 @@ def _backend(scheme: str, info: BackendInfo) -> Finding:
 
 
 def _plugins() -> Iterator[Finding]:
+    if plugins_disabled():
+        yield Finding("plugins", "left out, by PUBSUBKIT_DISABLE_PLUGINS=1")
+        return
     found = sorted(entry_points(group=PLUGINS), key=lambda entry: entry.name)
     if not found:
         yield Finding("plugins", "none is installed")

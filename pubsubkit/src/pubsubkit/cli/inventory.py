@@ -16,12 +16,12 @@ from pubsubkit.cli.table import table
 from pubsubkit.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from pubsubkit.backend import Backend
     from pubsubkit.driver import ConsumerInfo, StreamInfo
 
-__all__ = ["consumers", "size_text", "streams"]
+__all__ = ["consumers", "consumers_of", "size_text", "streams"]
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -98,14 +98,19 @@ def _ask(settings: Settings, question: Callable[[Backend], Coroutine[Any, Any, A
     return stopping.run(ask)
 
 
+async def consumers_of(backend: Backend, streams: Iterable[StreamInfo]) -> list[ConsumerInfo]:
+    """The consumers of *streams*, without those that were deleted meanwhile."""
+    found: list[ConsumerInfo] = []
+    for each in streams:
+        with suppress(NotFoundError):
+            found += await backend.list_consumers(each.options.name)
+    return found
+
+
 async def _consumers_of(backend: Backend, stream: str | None) -> list[ConsumerInfo]:
     if stream is not None:
         return await backend.list_consumers(stream)
-    found: list[ConsumerInfo] = []
-    for each in await backend.list_streams():
-        with suppress(NotFoundError):  # deleted meanwhile
-            found += await backend.list_consumers(each.options.name)
-    return found
+    return await consumers_of(backend, await backend.list_streams())
 
 
 def _stream(info: StreamInfo) -> dict[str, Any]:

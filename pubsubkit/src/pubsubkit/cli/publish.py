@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,7 +14,7 @@ import click
 from pubsubkit.cli import stopping
 from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import DONE, CommandError, exit_code, one_line
-from pubsubkit.cli.pipes import standard_stream
+from pubsubkit.cli.pipes import Output, ReaderGone, standard_stream
 from pubsubkit.cli.progress import Tally, shown
 from pubsubkit.cli.session import STORAGE, choose_stream, first_token, opened
 from pubsubkit.cli.sources import Argument, JsonLines, StandardInput
@@ -187,16 +187,17 @@ class _Run:
                 async with backend.publisher(options) as publisher, shown(self._tally.line):
                     receipts = await publisher.publish_many(_chain(first, messages))
                 self._tally.duplicates = sum(receipt.duplicate for receipt in receipts)
-                self._print(receipts)
+                await self._print(receipts)
             except PublishBatchError as error:
-                self._print(error.outcomes)
+                await self._print(error.outcomes)
                 self._failure = await self._explain(error)
 
-    def _print(self, outcomes: Sequence[PublishReceipt | PubSubError]) -> None:
+    async def _print(self, outcomes: Sequence[PublishReceipt | PubSubError]) -> None:
         """Tell of each message, in the order of the input."""
-        for outcome in outcomes if self._request.as_json else ():
-            row = outcome._asdict() if isinstance(outcome, PublishReceipt) else {"error": one_line(outcome)}
-            click.echo(json.dumps(row))
+        if self._request.as_json:
+            rows = b"".join(map(_row, outcomes))
+            with suppress(ReaderGone):
+                await self._stop.race(Output(standard_stream("stdout")).write(rows))
 
     async def _explain(self, error: PublishBatchError) -> CommandError:
         index, first = next(iter(error.failed.items()))
@@ -212,6 +213,11 @@ class _Run:
         if self._stop.signal is None or not self._source.cut or self._failure is not None:
             return None
         return None if await self._source.count_rest() == 0 else self._stop.signal
+
+
+def _row(outcome: PublishReceipt | PubSubError) -> bytes:
+    row = outcome._asdict() if isinstance(outcome, PublishReceipt) else {"error": one_line(outcome)}
+    return json.dumps(row).encode() + b"\n"
 
 
 async def _chain(first: OutgoingMessage, rest: AsyncGenerator[OutgoingMessage]) -> AsyncGenerator[OutgoingMessage]:

@@ -18,12 +18,13 @@ _INDENT = "    "
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Align the columns; on a terminal the last one is wrapped, under its head or, for want of room, the whole row."""
+    columns = width()
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads) - 1)]
     first = [
-        "".join(cell.ljust(width) + "  " for cell, width in zip(row, widths, strict=False)) for row in (heads, *rows)
+        "".join(cell.ljust(wide) + "  " for cell, wide in zip(row, widths, strict=False)) for row in (heads, *rows)
     ]
     return "\n".join(
-        line for start, row in zip(first, (heads, *rows), strict=True) for line in _row(start, row[-1], width())
+        line for start, row in zip(first, (heads, *rows), strict=True) for line in _row(start, row[-1], columns)
     )
 
 

@@ -7,22 +7,22 @@ import json
 import shutil
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from pubsubkit.cli import stopping
 from pubsubkit.cli.common import Settings, common_options
-from pubsubkit.cli.failure import DONE
-from pubsubkit.cli.inventory import size_text
-from pubsubkit.cli.pipes import standard_stream
+from pubsubkit.cli.failure import DONE, one_line
+from pubsubkit.cli.inventory import consumers_of, size_text
+from pubsubkit.cli.pipes import Output, ReaderGone, standard_stream
 from pubsubkit.cli.screen import draw, whole_screen
 from pubsubkit.cli.session import opened
-from pubsubkit.errors import NotFoundError
+from pubsubkit.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pubsubkit.backend import Backend
     from pubsubkit.driver import ConsumerInfo, StreamInfo
@@ -78,7 +78,7 @@ def top(settings: Settings, *, interval: float, count: int | None, as_json: bool
       pubsubkit top --json | jq -c '.consumers[] | {name, lag}'
     """  # noqa: D301 - \b is a mark for click
     url = settings.need_url()
-    standard_stream("stdout")
+    standard_stream("stdout")  # where it is shown
     live = not as_json and count is None and sys.stdout.isatty()
 
     async def watch(stop: stopping.Stop) -> None:
@@ -87,7 +87,8 @@ def top(settings: Settings, *, interval: float, count: int | None, as_json: bool
                 await stop.race(_watch(backend, interval, count, _Display(backend.address, live=live, as_json=as_json)))
 
     try:
-        stopping.run(watch)
+        with suppress(ReaderGone):
+            stopping.run(watch)
     except stopping.Stopped:
         if count is not None:
             raise
@@ -96,25 +97,26 @@ def top(settings: Settings, *, interval: float, count: int | None, as_json: bool
 
 async def _watch(backend: Backend, interval: float, count: int | None, display: _Display) -> None:
     before, shown = await _look(backend), 0
-    while True:
+    await display.begin(before)
+    while shown != count:
         await asyncio.sleep(interval)
-        now = await _look(backend)
-        display.show(before, now)
+        try:
+            now = await _look(backend)
+        except TransientError as error:
+            await display.trouble(error)
+            continue
+        await display.show(before, now)
         before, shown = now, shown + 1
-        if shown == count:
-            return
 
 
 async def _look(backend: Backend) -> Snapshot:
-    streams = {info.options.name: info for info in await backend.list_streams()}
-    consumers: dict[tuple[str, str], ConsumerInfo] = {}
-    for name in streams:
-        try:
-            found = await backend.list_consumers(name)
-        except NotFoundError:
-            continue  # deleted meanwhile
-        consumers |= {(name, info.spec.name): info for info in found}
-    return Snapshot(time.monotonic(), streams, consumers)
+    streams = await backend.list_streams()
+    consumers = await consumers_of(backend, streams)
+    return Snapshot(
+        time.monotonic(),
+        {info.options.name: info for info in streams},
+        {(info.spec.stream, info.spec.name): info for info in consumers},
+    )
 
 
 class _Display:
@@ -122,20 +124,42 @@ class _Display:
         self._address = address
         self._live = live
         self._as_json = as_json
+        self._output = Output(standard_stream("stdout"))
 
-    def show(self, before: Snapshot, now: Snapshot) -> None:
+    async def begin(self, now: Snapshot) -> None:
+        """Show what there is on a terminal, before there are rates."""
+        if self._live:
+            await self.show(now, now)
+
+    async def trouble(self, error: TransientError) -> None:
+        """Tell why there is nothing new to show."""
+        if self._live:
+            self._draw([one_line(error)])
+        else:
+            click.echo(one_line(error), err=True)
+
+    async def show(self, before: Snapshot, now: Snapshot) -> None:
         """Show *now*, with the rates since *before*."""
         if self._as_json:
-            click.echo(json.dumps(_document(before, now)))
+            await self._print(json.dumps(_document(before, now)))
             return
-        size = shutil.get_terminal_size()
-        lines = [f"{self._address}  {time.strftime('%H:%M:%S')}", "", *_lines(before, now, size.columns - 1)]
-        if not self._live:
-            click.echo("\n".join(lines) + "\n")
-            return
-        if len(lines) > size.lines - 1:
-            lines = [*lines[: size.lines - 2], f"… {len(lines) - size.lines + 2} more lines"]
+        lines = list(_lines(before, now, shutil.get_terminal_size().columns - 1))
+        if self._live:
+            self._draw(lines)
+        else:
+            await self._print("\n".join([*self._head(), *lines, ""]))
+
+    async def _print(self, text: str) -> None:
+        await self._output.write(text.encode() + b"\n")
+
+    def _draw(self, table: Sequence[str]) -> None:
+        lines, room = [*self._head(), *table], shutil.get_terminal_size().lines - 1
+        if len(lines) > room:
+            lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines"]
         draw(lines)
+
+    def _head(self) -> Sequence[str]:
+        return f"{self._address}  {time.strftime('%H:%M:%S')}", ""
 
 
 def _lines(before: Snapshot, now: Snapshot, columns: int) -> Iterator[str]:
@@ -206,6 +230,6 @@ class _Rate:
 
     def __call__(self, before: int | None, now: int | None) -> float | None:
         """What was added per second; None when it is not known, 0 of what is new."""
-        if now is None:
+        if now is None or not self._seconds:
             return None
         return round(max(0, now - (now if before is None else before)) / self._seconds, 1)
