@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["throwaway_stream"]
 
-logger = logging.getLogger("pubsubkit.cli")
+logger: logging.Logger = logging.getLogger("pubsubkit.cli")
 
 
 @asynccontextmanager

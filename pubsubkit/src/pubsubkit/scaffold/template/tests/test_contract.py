@@ -1,9 +1,11 @@
 """The contract on example://."""
 
+from typing import ClassVar
+
 from pubsubkit_contract import ContractSuite
 
 
 class TestContract(ContractSuite):
     """Every case of the suite, as a test."""
 
-    harness = "pubsubkit_example.testing:ExampleHarness"
+    harness: ClassVar[str] = "pubsubkit_example.testing:ExampleHarness"

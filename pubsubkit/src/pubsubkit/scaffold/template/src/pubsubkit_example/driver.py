@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pubsubkit.driver import Capability, Driver
 from pubsubkit.params import duration, param
@@ -40,11 +40,11 @@ class ExampleOptions:
 class ExampleDriver(Driver):
     """One connection to a broker."""
 
-    API_VERSION = 1
+    API_VERSION: ClassVar[int] = 1
     OPTIONS = ExampleOptions
-    HARNESS = "pubsubkit_example.testing:ExampleHarness"
+    HARNESS: ClassVar[str] = "pubsubkit_example.testing:ExampleHarness"
 
-    capabilities = frozenset({Capability.HISTORY, Capability.DURABLE})
+    capabilities: frozenset[Capability] = frozenset({Capability.HISTORY, Capability.DURABLE})
     """What this backend promises; each is proved by cases of its own.  Add those that your broker has."""
     error_table: Mapping[type[Exception], type[PubSubError]] = MappingProxyType({})
     """The client library's exceptions, each with the class of pubsubkit.errors that it becomes."""

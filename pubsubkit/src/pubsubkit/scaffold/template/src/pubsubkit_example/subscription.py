@@ -22,8 +22,8 @@ class ExampleDelivery(Delivery):
     __slots__ = ("data", "subject")
 
     def __init__(self, subject: str, data: bytes) -> None:
-        self.subject = subject
-        self.data = data
+        self.subject: str = subject
+        self.data: bytes = data
 
     @property
     def key(self) -> object:
