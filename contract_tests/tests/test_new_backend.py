@@ -82,7 +82,7 @@ def test_what_exists_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["pubsubkit/src/pubsubkit/scaffold/template/README.md", "docs/how-to/write-a-backend.md"]
+    "page", ["pubsubkit/src/pubsubkit/scaffold/_template/README.md", "docs/how-to/write-a-backend.md"]
 )
 def test_the_groups_that_pages_name_exist(page: str) -> None:
     """Every group of ``--only``, and of the column of groups in the guide, is one of the suite's."""

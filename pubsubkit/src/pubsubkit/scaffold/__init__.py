@@ -36,7 +36,7 @@ def write_backend(name: str, folder: Path) -> list[Path]:
 def _write(name: str, folder: Path) -> list[str]:
     """Fill *folder*; return where its files are in it."""
     places: list[str] = []
-    with as_file(files("pubsubkit.scaffold") / "template") as template:
+    with as_file(files("pubsubkit.scaffold") / "_template") as template:
         for source in sorted(path for path in template.rglob("*") if path.is_file() and path.suffix != ".pyc"):
             # "dot_" because the checks of wheels leave hidden folders out
             places.append(str(source.relative_to(template)).replace("dot_", ".").replace("example", name))
