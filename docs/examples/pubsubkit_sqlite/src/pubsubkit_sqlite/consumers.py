@@ -243,7 +243,8 @@ def _fresh(file: Connection, number: int, spec: ConsumerSpec) -> tuple[Row | Non
     for found in rows:
         row = Row(*found)
         if not spec.filter_subject or matches(spec.filter_subject, row.subject):
-            file.execute("UPDATE consumers SET delivered = ?1, scanned = ?1 WHERE id = ?2", (row.sequence, number))
+            passing = (row.sequence, row.sequence, number)
+            file.execute("UPDATE consumers SET delivered = ?, scanned = ? WHERE id = ?", passing)
             return row, False
         passed.append(row.sequence)
     if passed:
