@@ -195,6 +195,25 @@ async def test_processes_share_one_server_and_its_data_stays(store: Path, url: s
         assert await publish(backend) == 6
 
 
+@pytest.mark.parametrize("storage", Storage)
+async def test_messages_in_memory_do_not_go_in_silence(
+    store: Path, url: str, caplog: pytest.LogCaptureFixture, storage: Storage
+):
+    """The server's last user is told that messages in memory go with it, and how they would stay; no other is."""
+    async with connect(url) as other:
+        async with connect(url) as backend, backend.publisher(PublisherOptions(stream_name="s", storage=storage)) as it:
+            await it.publish("s.x", b"kept?")
+        assert not caplog.messages
+        assert len(await other.list_streams()) == 1
+    if storage is Storage.FILE:
+        assert not caplog.messages
+    else:
+        (told,) = caplog.messages
+        assert str(store) in told
+        assert "bytes of messages in memory" in told
+        assert "storage 'file'" in told
+
+
 async def test_users_do_not_notice_that_the_one_who_started_it_is_killed(store: Path, url: str):
     """The server belongs to all: killing the process that started it breaks no connection of the others."""
     async with child(USER, url) as starter:

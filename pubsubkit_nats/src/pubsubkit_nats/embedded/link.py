@@ -24,6 +24,7 @@ __all__ = ["EmbeddedLink"]
 logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 _RETRY_SECONDS = 0.5
+_ASK_SECONDS = 1.0
 _T = TypeVar("_T")
 
 
@@ -48,13 +49,33 @@ class EmbeddedLink(Link):
         self.listeners.add(self._changed)
 
     async def aclose(self) -> None:
-        """Close the connection; the server ends when this was its last user."""
+        """Close the connection; the server ends when this was its last user, and what it had in memory goes with it."""
         if self._reviving is not None:
             self._reviving.cancel()
         try:
-            await super().aclose()
+            in_memory = await self._bytes_in_memory()
         finally:
-            await _in_thread(self._store.release)
+            try:
+                await super().aclose()
+            finally:
+                ended = await _in_thread(self._store.release)
+        if ended and in_memory:
+            logger.warning(
+                "the last user of nats+embedded://%s has gone, and with it %d bytes of messages in memory; "
+                "in streams with storage 'file' they stay",
+                self._store.folder,
+                in_memory,
+            )
+
+    async def _bytes_in_memory(self) -> int:
+        if not self.up:
+            return 0
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                answer = await self.ask("INFO", None, "ask for what is in memory")
+        except (PubSubError, TimeoutError):
+            return 0
+        return int(answer["memory"])
 
     def _changed(self, connected: bool) -> None:
         if not connected and not self.client.is_closed and (self._reviving is None or self._reviving.done()):

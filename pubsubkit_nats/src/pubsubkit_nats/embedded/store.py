@@ -75,13 +75,16 @@ class Store:
                     "give a folder that you may write to"
                 ) from error
 
-    def release(self) -> None:
-        """Say that it is needed no more; return when it has ended if nobody else needs it, after 8 seconds at most."""
+    def release(self) -> bool:
+        """Say that it is needed no more; return when it has ended if nobody else needs it, after 8 seconds at most.
+
+        Whether it has ended is the result.
+        """
         self._released = True
         with self._changing:
             users, self._users = self._users, None
             if users is None:
-                return
+                return False
             with users:
                 fcntl.flock(users, fcntl.LOCK_UN)  # also for a forked child, which has a copy of the descriptor
                 deadline = time.monotonic() + _STOP_SECONDS
@@ -89,6 +92,7 @@ class Store:
                     if not self._kept():
                         self._start_keeper(deadline)
                     time.sleep(_POLL_SECONDS)
+                return not self._serving()
 
     def _prepare(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
