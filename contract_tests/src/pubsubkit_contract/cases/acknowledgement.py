@@ -254,7 +254,7 @@ class AcknowledgementCases(Cases):
         """After the last in_progress ack_wait begins anew and runs out."""
         subscription = await kit.feed(b"x", ack_wait=kit.short)
         message = await kit.receive(subscription)
-        assert await message.in_progress()
         started = time.monotonic()
+        assert await message.in_progress()
         again = await kit.receive(subscription)
         assert (again.data, time.monotonic() - started >= kit.short * 0.9) == (b"x", True)
