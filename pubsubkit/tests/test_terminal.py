@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_nats.testing import NatsServer
 
 if TYPE_CHECKING:
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.terminal
 
+SERVICE = """
+from pubsubkit import Reject
+from pubsubkit.worker import Worker
+
+worker = Worker()
+
+
+@worker.handler(stream="orders", durable="billing", dead_letter="orders-dead")
+async def bill(data: str) -> None:
+    if data == "bad":
+        raise Reject("no such customer")
+    print("billed", data, flush=True)
+"""
 DEADLINE = 20.0
 PROMPT = "bash-"
 
@@ -152,6 +167,42 @@ def test_bench_ends_in_a_table(open_terminal, url: str) -> None:
     assert "publish one by one" in screen
     assert "%" not in screen
     assert "no streams" in terminal.run("pubsubkit", "streams")
+
+
+def test_contract_that_is_stopped(open_terminal) -> None:
+    """Ctrl-C leaves nothing of the progress, and what was run is told in lines of the terminal's width."""
+    terminal = open_terminal(60)
+    terminal.type("clear; pubsubkit contract memory://; echo code=$?")
+    terminal.until(lambda screen: re.search(r"^[1-9]\d+/\d+  ", screen, re.MULTILINE))
+    terminal.press("C-c")
+    screen = terminal.until(lambda screen: "code=" in screen.replace("echo code=$?", ""))
+    assert "code=130" in screen
+    assert not re.search(r"^\d+/\d+  ", screen, re.MULTILINE)
+    assert "only a part" in screen
+    words = {word.strip(",") for word in screen.split()}
+    assert set(map(str, MemoryDriver.capabilities)) <= words
+
+
+def test_worker_and_its_dead_letters(open_terminal, url: str, tmp_path: Path) -> None:
+    """A worker tells what it does until Ctrl-C; what it could not handle is listed, shown and published again."""
+    (tmp_path / "service.py").write_text(SERVICE)
+    terminal, other = open_terminal(PUBSUBKIT_URL=url), open_terminal(100, PUBSUBKIT_URL=url)
+    terminal.run("cd", str(tmp_path))
+    terminal.type("clear; pubsubkit run service:worker; echo code=$?")
+    terminal.until(lambda screen: "bill consumes orders/billing" in screen)
+    assert '"sequence": 1' in other.run("pubsubkit", "pub", "--json", "orders.created", "good")
+    assert "code=0" in other.run("pubsubkit", "pub", "orders.created", "bad")
+    terminal.until(lambda screen: "billed good" in screen and "moved to orders-dead" in screen)
+    terminal.press("C-c")
+    screen = terminal.until(lambda screen: "code=" in screen.replace("echo code=$?", ""))
+    assert "SIGINT: stopping" in screen
+    assert "code=0" in screen
+    assert "no such customer" in other.run("pubsubkit", "dlq", "list", "orders-dead")
+    shown = other.run("pubsubkit", "dlq", "show", "orders-dead", "1")
+    assert "from        stream orders, consumer billing, sequence 2" in shown
+    assert "\nbad\n" in shown
+    assert "replayed 1 dead letter" in other.run("pubsubkit", "dlq", "replay", "orders-dead", "1")
+    assert "no open dead letters" in other.run("pubsubkit", "dlq", "list", "orders-dead")
 
 
 @pytest.mark.parametrize("key", ["C-c", "q"])

@@ -130,7 +130,7 @@ class _Watch:
         if self._live and case is not None:
             self._out.write(
                 f"{_CLEAR}{self._done}/{self._total}  {case.id}  {case.rule}"[
-                    : get_terminal_size().columns - 1 + len(_CLEAR)
+                    : get_terminal_size().columns - len("^C") - 1 + len(_CLEAR)
                 ]
             )
             self._out.flush()
@@ -155,7 +155,8 @@ class _Watch:
         if self.collected is not None:
             for target in self.collected.report().targets:
                 self._say(f"\n{target.name}  ({target.broker}, {target.address})\n")
-                self._say(matrix(target, colour=self._colour))
+                columns = get_terminal_size().columns if self._live else None
+                self._say(matrix(target, colour=self._colour, columns=columns))
 
     def _tell(self, value: str) -> None:
         target, case = read_record(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from pubsubkit_contract.outcome import Outcome, Verdict
@@ -28,13 +29,15 @@ COLOURS = {Outcome.PASS: GREEN, Outcome.FAIL: RED, Outcome.DEVIATION: YELLOW, Ou
 VERDICTS = {Verdict.CONFORMANT: GREEN, Verdict.NOT_CONFORMANT: RED}
 
 
-def matrix(target: Target, *, colour: bool = False) -> str:
+def matrix(target: Target, *, colour: bool = False, columns: int | None = None) -> str:
     """The outcomes of *target* by group, its capabilities and its verdict, in lines without a last line break.
 
     Only outcomes that occur have a column.  With *colour* there are escape sequences (SGR) in it.
+
+    :param columns: where lines of words are broken; None for nowhere.
     """
-    verdict = visible(summarise(target))
-    parts = [_table(target, colour=colour), _capabilities(target)]
+    verdict = _broken("", visible(summarise(target)), columns)
+    parts = [_table(target, colour=colour), _capabilities(target, columns)]
     parts.append(_painted(verdict, VERDICTS.get(target.verdict, YELLOW) if colour else None))
     return "\n\n".join(part for part in parts if part)
 
@@ -61,10 +64,18 @@ def _line(row: Sequence[str], widths: Sequence[int], colours: Sequence[int | Non
     return line
 
 
-def _capabilities(target: Target) -> str:
+def _capabilities(target: Target, columns: int | None) -> str:
     named = {"proved": target.proved, "withheld": target.withheld, "unproved": target.unproved}
     width = max(map(len, named))
-    return "\n".join(f"{name.ljust(width)}  {', '.join(values)}" for name, values in named.items() if values)
+    return "\n".join(
+        _broken(f"{name.ljust(width)}  ", ", ".join(values), columns) for name, values in named.items() if values
+    )
+
+
+def _broken(start: str, text: str, columns: int | None) -> str:
+    if columns is None:
+        return start + text
+    return textwrap.fill(text, columns, initial_indent=start, subsequent_indent=" " * len(start))
 
 
 def _painted(text: str, code: int | None) -> str:

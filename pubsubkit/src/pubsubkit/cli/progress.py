@@ -78,7 +78,7 @@ async def shown(line: Callable[[], str]) -> AsyncGenerator[None]:
 async def _draw(line: Callable[[], str]) -> None:
     while True:
         await asyncio.sleep(_SECONDS)
-        _write(_CLEAR + line()[: shutil.get_terminal_size().columns - 1])
+        _write(_CLEAR + line()[: shutil.get_terminal_size().columns - len("^C") - 1])
 
 
 def _write(text: str) -> None:
