@@ -38,22 +38,19 @@ class MemoryDelivery(Delivery):
     in_progress do nothing, as the newer delivery decides.
     """
 
-    __slots__ = ("_owner", "data", "leased_at", "message", "num_delivered", "subject")
+    __slots__ = ("_owner", "data", "key", "leased_at", "message", "num_delivered", "subject")
 
     def __init__(self, message: StoredMessage, owner: Owner, num_delivered: int) -> None:
         self.subject: str = message.subject
         self.data: bytes = message.data
+        self.key: int = message.sequence  # pyright: ignore[reportIncompatibleMethodOverride] - read at every verdict
+        """The sequence number."""
         self.message: StoredMessage = message
         """The message itself, which the deliveries of all consumers share."""
         self.num_delivered: int = num_delivered
         self.leased_at: float = 0.0
         """When ``ack_wait`` began, by the broker's clock."""
         self._owner = owner
-
-    @property
-    def key(self) -> int:
-        """The sequence number."""
-        return self.message.sequence
 
     @property
     def headers(self) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
 __all__ = ["Timer", "Timers"]
@@ -71,7 +71,8 @@ class Timers:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run on *loop* from now on."""
         self.stop()
-        self._follow(loop.time)
+        plain = type(loop).time is asyncio.BaseEventLoop.time  # which is time.monotonic, and a call more
+        self._follow(time.monotonic if plain else loop.time)
         self._loop = loop
         self._arm()
 
