@@ -44,6 +44,15 @@ def test_it_has_a_name_of_its_own(written: Path) -> None:
     assert {f"src/pubsubkit_redis/{name}" for name in ("py.typed", "driver.py", "testing.py")} <= names
 
 
+def test_what_was_written_as_json(tmp_path: Path) -> None:
+    """--json tells the folder and the files in a line."""
+    result = run(*SCAFFOLD, "redis", "--json", cwd=tmp_path)
+    told = json.loads(result.stdout)
+    assert told["folder"] == "pubsubkit-redis"
+    assert told["files"]
+    assert all((tmp_path / file).is_file() for file in told["files"])
+
+
 def test_the_contract_says_what_is_missing(written: Path, tmp_path: Path) -> None:
     """It runs at once: each case fails by the method that is to be written, and names its rule."""
     pretend_to_install(written, tmp_path)

@@ -261,6 +261,18 @@ def test_demo_keeps_its_promises() -> None:
     assert result.stdout.endswith("\nok\n")
 
 
+def test_demo_as_json() -> None:
+    """With --json the demo is one line: which delivery of which event each run has seen."""
+    result = run("demo", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    (line,) = result.stdout.splitlines()
+    facts = json.loads(line)
+    assert facts["ok"] is True
+    assert (facts["published"], facts["left"]) == (12, 0)
+    assert facts["first_run"]["3"] == [1, 2]
+    assert len(facts["first_run"]) + len(facts["second_run"]) == 12
+
+
 def test_demo_notices_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a message is lost, the demo says so and fails."""
     lossy = list(sample_events())[:-1]

@@ -253,6 +253,12 @@ def test_purge(url: str) -> None:
     assert contents(url) == []
 
 
+def test_purge_as_json(url: str) -> None:
+    """--json tells of each what was put away."""
+    result = run(url, "purge", DEAD, "--subject", "orders.created", "--yes", "--json")
+    assert [(row["sequence"], row["subject"]) for row in rows(result)] == [(1, "orders.created"), (2, "orders.created")]
+
+
 @pytest.mark.parametrize(
     ("answer", "said", "left"), [("n\n", "nothing was purged", 3), ("y\n", "purged 3 dead letters", 0)]
 )

@@ -162,6 +162,27 @@ async def test_health_while_it_runs(server: NatsServer, folder: Path) -> None:
     assert json.loads(body)["state"] == "running"
 
 
+async def test_logs_in_json(server: NatsServer, folder: Path) -> None:
+    """With --json every line of the log is an object, and that about a message says which."""
+    write(folder, "raise KeyError(text)")
+    await publish(server.url, "1")
+    async with running(server.url, "run", "service:worker", "--json", cwd=folder) as process:
+        lines = [await said(process.stderr, "handler handle consumes"), await said(process.stderr, "KeyError")]
+        process.terminate()
+        lines += (await process.communicate())[1].decode().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["level"] for record in records[:2]] == ["INFO", "WARNING"]
+    about = {name: records[1][name] for name in ("stream", "consumer", "subject", "num_delivered", "logger")}
+    assert about == {
+        "stream": "s",
+        "consumer": "d",
+        "subject": "s.x",
+        "num_delivered": 1,
+        "logger": "pubsubkit.worker",
+    }
+    assert "SIGTERM: stopping" in [record["message"] for record in records]
+
+
 async def test_reload(server: NatsServer, folder: Path) -> None:
     """With --reload a changed file starts the worker anew, also after it had an error; a signal ends all."""
     write(folder, "pass")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,8 +35,9 @@ _WAIT_SECONDS = 10.0
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON at the end in place of the story.")
 @common_options
-def demo(settings: Settings) -> int:
+def demo(settings: Settings, *, as_json: bool) -> int:
     """Publish a few events and consume them in two runs of one durable consumer.
 
     The first run acknowledges, gives one event back and gets it again, terminates one, and stops gracefully half-way;
@@ -49,17 +51,20 @@ def demo(settings: Settings) -> int:
       pubsubkit --url nats://localhost:4222 demo
     """  # noqa: D301 - \b is a mark for click
     standard_stream("stdout")  # without one the story would be told to nobody
-    return stopping.run(lambda stop: _tell(stop, settings.url or "${PUBSUBKIT_URL:-memory://}"))
+    url = settings.url or "${PUBSUBKIT_URL:-memory://}"
+    return stopping.run(lambda stop: _tell(stop, url, as_json=as_json))
 
 
-async def _tell(stop: Stop, url: str) -> int:
+async def _tell(stop: Stop, url: str, *, as_json: bool) -> int:
     async with opened(stop, url) as backend:
-        story = _Story(backend, f"demo-{secrets.token_hex(4)}")
+        story = _Story(backend, f"demo-{secrets.token_hex(4)}", aloud=not as_json)
         try:
             await stop.race(story.tell())
         finally:
             with suppress(PubSubError):
                 await backend.delete_stream(story.name)
+    if as_json:
+        click.echo(json.dumps(story.facts))
     return DONE
 
 
@@ -74,22 +79,37 @@ class _Read:
 class _Story:
     """One demo on one stream."""
 
-    def __init__(self, backend: Backend, name: str) -> None:
+    def __init__(self, backend: Backend, name: str, *, aloud: bool) -> None:
         self.name = name
+        self.facts: dict[str, object] = {}
+        """What was shown, once it was."""
+        self._aloud = aloud
         self._backend = backend
         self._stream = StreamOptions(name=name)
 
     async def tell(self) -> None:
         """Do everything and check it."""
         total = await self._publish()
-        click.echo(f"\nA durable consumer {_DURABLE!r} reads half of them:")
+        self._say(f"\nA durable consumer {_DURABLE!r} reads half of them:")
         first = await self._read(total // 2, {_NAK: "nak", _TERM: "term"})
-        click.echo(f"It stops gracefully after {len(first.done)} events; what it has not read stays.")
-        click.echo(f"\nA second run of {_DURABLE!r} resumes:")
+        self._say(f"It stops gracefully after {len(first.done)} events; what it has not read stays.")
+        self._say(f"\nA second run of {_DURABLE!r} resumes:")
         second = await self._read(total - len(first.done), {})
         left = await self._left()
         _check(total, first, second, left)
-        click.echo(f"It got exactly the remaining {len(second.done)}, and nothing is left over.\n\n{good('ok')}")
+        self.facts = {
+            "broker": self._backend.address,
+            "published": total,
+            "first_run": first.deliveries,
+            "second_run": second.deliveries,
+            "left": left,
+            "ok": True,
+        }
+        self._say(f"It got exactly the remaining {len(second.done)}, and nothing is left over.\n\n{good('ok')}")
+
+    def _say(self, text: str) -> None:
+        if self._aloud:
+            click.echo(text)
 
     async def _publish(self) -> int:
         events = list(sample_events())
@@ -97,8 +117,8 @@ class _Story:
         async with self._backend.publisher(options) as publisher:
             receipts = await publisher.publish_many(events)
         first, last = receipts[0].sequence, receipts[-1].sequence
-        click.echo(f"Published {len(receipts)} GitHub-like events to {self._backend.address}")
-        click.echo(f"  stream {self.name}, sequence numbers {first} to {last}")
+        self._say(f"Published {len(receipts)} GitHub-like events to {self._backend.address}")
+        self._say(f"  stream {self.name}, sequence numbers {first} to {last}")
         if [receipt.sequence for receipt in receipts] != list(range(1, len(events) + 1)):
             raise CommandError(f"promise not kept: the sequence numbers are {[r.sequence for r in receipts]}")
         return len(receipts)
@@ -127,7 +147,7 @@ class _Story:
         subject = message.subject.removeprefix(f"{self.name}.")
         note = {"nak": "give it back, to get it again", "term": "never deliver it again", "ack": ""}[verdict]
         note = f"delivery number {meta.num_delivered}" if again else note
-        click.echo(f"  {verdict:4} {meta.sequence:3}  {subject:38} {note}".rstrip())
+        self._say(f"  {verdict:4} {meta.sequence:3}  {subject:38} {note}".rstrip())
         if verdict == "nak":
             await message.nak()
             return

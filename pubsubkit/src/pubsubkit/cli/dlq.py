@@ -149,8 +149,11 @@ def replay(settings: Settings, stream: str, sequences: tuple[int, ...], *, as_js
 @_SEQUENCES
 @_filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@_JSON
 @common_options
-def purge(settings: Settings, stream: str, sequences: tuple[int, ...], *, yes: bool, **filters: Any) -> int:
+def purge(
+    settings: Settings, stream: str, sequences: tuple[int, ...], *, yes: bool, as_json: bool, **filters: Any
+) -> int:
     """Put open dead letters of STREAM away: they are not listed and not replayed any more.
 
     They stay stored until a limit of their stream pushes them out.  On a terminal it asks before.
@@ -168,7 +171,7 @@ def purge(settings: Settings, stream: str, sequences: tuple[int, ...], *, yes: b
             click.echo("nothing was purged" if found else f"no open dead letters in stream {stream}", err=True)
             return DONE
         selection = Selection(sequences=found)
-    return _Settling(stream, selection, "purged").go(url)
+    return _Settling(stream, selection, "purged", as_json=as_json).go(url)
 
 
 class _Settling:
@@ -225,6 +228,8 @@ class _Settling:
             async for batch in batches:
                 self._done += len(batch)
                 self._seen.update(letter.sequence for letter in batch)
+                if self._output is not None:
+                    await self._output.write(b"".join(format_line(to_row(letter)) for letter in batch))
                 if stop.asked:
                     return
 

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pubsubkit.cli.failure import one_line
+from pubsubkit.logs import JsonFormatter, TraceFilter
 from pubsubkit.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["records_hidden", "set_up_logging"]
+__all__ = ["log_as_json", "records_hidden", "set_up_logging"]
 
 
 class _OneLine(logging.Formatter):
@@ -37,6 +38,13 @@ def set_up_logging(*, verbose: bool) -> None:
     handler.setFormatter(_Full("%(asctime)s %(levelname)-7s %(name)s: %(message)s") if verbose else _OneLine())
     logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else logging.WARNING, force=True)
     logging.getLogger("pubsubkit").setLevel(logging.DEBUG if verbose else logging.NOTSET)
+
+
+def log_as_json() -> None:
+    """Make each record a line of JSON from here on, on stderr as before."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(JsonFormatter())
+        handler.addFilter(TraceFilter())
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,8 +25,9 @@ __all__ = ["new_backend"]
     metavar="FOLDER",
     help="Where to; pubsubkit-NAME in the current folder when left out.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON.")
 @verbose_option
-def new_backend(name: str, path: Path | None) -> int:
+def new_backend(name: str, path: Path | None, *, as_json: bool) -> int:
     """Write a new backend: a distribution that installs, and says what is to be filled in.
 
     NAME is the scheme of its URLs.  The distribution has a driver with the methods to write, its parameters, a
@@ -48,8 +50,10 @@ def new_backend(name: str, path: Path | None) -> int:
         written = write_backend(name, folder)
     except ConflictError as error:
         raise CommandError(str(error), WRONG_INPUT) from error
-    for file in written:
-        click.echo(file)
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "files": [str(file) for file in written]}))
+    else:
+        click.echo("\n".join(map(str, written)))
     click.echo(f"\nNext:\n  cd {folder}\n  pip install -e '.[testing]'\n  pytest\n", err=True)
     return DONE
 

@@ -7,13 +7,14 @@ import importlib
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pubsubkit.cli import reload
 from pubsubkit.cli.common import Settings, common_options
 from pubsubkit.cli.failure import WRONG_INPUT, CommandError, one_line
+from pubsubkit.cli.logs import log_as_json
 from pubsubkit.cli.values import seconds
 from pubsubkit.errors import PubSubError
 from pubsubkit.worker import Worker
@@ -34,16 +35,9 @@ _worker_logger = logging.getLogger("pubsubkit.worker")
 @click.option("--health-port", type=click.IntRange(0, 65535), metavar="PORT", help="Serve /live and /ready over HTTP.")
 @click.option("--health-host", metavar="HOST", help="The address to serve them on.  [default: the worker's, 127.0.0.1]")
 @click.option("--reload", "reloading", is_flag=True, help="For development: start anew when a file here changes.")
+@click.option("--json", "as_json", is_flag=True, help="Log on stderr in lines of JSON, with what each is about.")
 @common_options
-def run(
-    settings: Settings,
-    target: str,
-    grace: float | None,
-    health_port: int | None,
-    health_host: str | None,
-    *,
-    reloading: bool,
-) -> int:
+def run(settings: Settings, target: str, *, reloading: bool, as_json: bool, **overrides: Any) -> int:
     """Run the worker WORKER of the Python module MODULE, which is looked for in the current directory first.
 
     --url comes before the URL that the worker was made with, and PUBSUBKIT_URL after it.
@@ -55,16 +49,16 @@ def run(
       pubsubkit run service:worker --url nats://localhost:4222
       pubsubkit run shop.billing:worker --health-port 8080
       pubsubkit run service:worker --reload
+      pubsubkit run service:worker --json 2> worker.log
     """  # noqa: D301 - \b is a mark for click
     if reloading:
         return reload.run(Path.cwd())
+    if as_json:
+        log_as_json()
     worker = _find(target)
-    if grace is not None:
-        worker.grace = grace
-    if health_port is not None:
-        worker.health_port = health_port
-    if health_host is not None:
-        worker.health_host = health_host
+    for name, value in overrides.items():
+        if value is not None:
+            setattr(worker, name, value)
     if not _worker_logger.isEnabledFor(logging.INFO):
         _worker_logger.setLevel(logging.INFO)
     return asyncio.run(worker.run(url=settings.url))
