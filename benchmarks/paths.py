@@ -81,7 +81,7 @@ PATHS: dict[str, Path] = {
         quick=300,
         figures=latency,
         consumes=True,
-        note="Everything is in one process, so that the confirmation and the message are read one after the other. "
+        note="The publisher is a process of its own. "
         "Unconfirmed by hand is what the server takes to store the message and to hand it to the consumer.",
     ),
     "growth": Path(

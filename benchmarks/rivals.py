@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="fewer messages and 3 rounds, memory storage and asyncio only")
     add("--only", metavar="PATH", action="append", choices=PATHS, help="measure this path; may be repeated")
-    add("--rounds", type=int, help="rounds that count, at least 1 (default: 5, with --quick 3)")
+    add("--rounds", type=int, help="rounds that count, at least 1 (default: 7, with --quick 3)")
     add("--messages", type=int, metavar="N", help="messages in a run, in place of each path's own number")
     add("--json", type=Path, metavar="FILE", help="write every figure of every round")
     add("--chart", type=Path, metavar="FILE", help="draw the medians of the first cell of each path (SVG)")
@@ -65,7 +65,7 @@ def loops() -> dict[str, Any]:
 
 
 async def measure_all(given: argparse.Namespace, loop: str) -> list[Measured]:
-    rounds = given.rounds or (3 if given.quick else 5)
+    rounds = given.rounds or (3 if given.quick else 7)
     chosen = [
         cell
         for cell in cells(given.only or list(PATHS), loop)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from contenders.work import BUFFER, WINDOW, Work, contender, one_by_one, trips
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-    from contenders.work import Run
+    from contenders.work import Arrival, Run
 
 
 @asynccontextmanager
@@ -109,15 +109,15 @@ async def nats_publish(url: str) -> AsyncGenerator[Run]:
 @contender("latency", "core NATS")
 async def core_latency(url: str) -> AsyncGenerator[Run]:
     """A subscription with a callback: nothing is stored, nothing is acked."""
-    async with nats_client(url) as there, nats_client(url) as here:
+    async with nats_client(url) as here:
 
         async def run(work: Work) -> list[float]:
-            arrival: asyncio.Future[float]
+            arrival: asyncio.Future[Arrival]
 
-            async def handle(_: Msg) -> None:
-                arrival.set_result(time.perf_counter())
+            async def handle(message: Msg) -> None:
+                arrival.set_result((time.perf_counter_ns(), message.data))
 
-            def expect() -> asyncio.Future[float]:
+            def expect() -> asyncio.Future[Arrival]:
                 nonlocal arrival
                 arrival = asyncio.get_running_loop().create_future()
                 return arrival
@@ -125,7 +125,7 @@ async def core_latency(url: str) -> AsyncGenerator[Run]:
             subject = f"core.{work.stream}"
             subscription = await here.subscribe(subject, cb=handle)
             await here.flush()
-            seconds = await trips(work.count, lambda: there.publish(subject, work.payload), expect)
+            seconds = await trips(url, "plain", work, subject, expect)
             await subscription.unsubscribe()
             return seconds
 
@@ -134,18 +134,18 @@ async def core_latency(url: str) -> AsyncGenerator[Run]:
 
 @contender("latency", "JetStream by hand, confirmed")
 async def confirmed_latency(url: str) -> AsyncGenerator[Run]:
-    async with nats_client(url) as there, nats_client(url) as here:
-        yield by_hand(here, there.jetstream().publish)
+    async with nats_client(url) as here:
+        yield by_hand(here, url, "confirmed")
 
 
 @contender("latency", "JetStream by hand, unconfirmed")
 async def unconfirmed_latency(url: str) -> AsyncGenerator[Run]:
     """What the server itself takes: no confirmation is asked for, and the message goes straight to a callback."""
-    async with nats_client(url) as there, nats_client(url) as here:
-        yield by_hand(here, there.publish)
+    async with nats_client(url) as here:
+        yield by_hand(here, url, "plain")
 
 
-def by_hand(here: Client, publish: Callable[[str, bytes], Awaitable[object]]) -> Run:
+def by_hand(here: Client, url: str, way: str) -> Run:
     """Pull with one request for all messages, and ack each."""
 
     async def run(work: Work) -> list[float]:
@@ -153,10 +153,10 @@ def by_hand(here: Client, publish: Callable[[str, bytes], Awaitable[object]]) ->
         request = json.dumps({"batch": work.count, "expires": 30_000_000_000}).encode()
 
         async def handle(message: Msg) -> None:
-            arrival.set_result(time.perf_counter())
+            arrival.set_result((time.perf_counter_ns(), message.data))
             await message.ack()
 
-        def expect() -> asyncio.Future[float]:
+        def expect() -> asyncio.Future[Arrival]:
             nonlocal arrival
             arrival = asyncio.get_running_loop().create_future()
             return arrival
@@ -164,7 +164,7 @@ def by_hand(here: Client, publish: Callable[[str, bytes], Awaitable[object]]) ->
         subscription = await here.subscribe(inbox, cb=handle)
         await here.publish(f"$JS.API.CONSUMER.MSG.NEXT.{work.stream}.{work.consumer}", request, inbox)
         await here.flush()
-        seconds = await trips(work.count, lambda: publish(work.subject, work.payload), expect)
+        seconds = await trips(url, way, work, work.subject, expect)
         await work.settled()
         await subscription.unsubscribe()
         return seconds

@@ -14,7 +14,7 @@ from pubsubkit import ConsumerOptions, PublisherOptions, connect
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from contenders.work import Run
+    from contenders.work import Arrival, Run
 
 
 def reader(work: Work) -> ConsumerOptions:
@@ -80,25 +80,18 @@ async def ours_publish(url: str) -> AsyncGenerator[Run]:
 
 @contender("latency", "pubsubkit")
 async def ours_latency(url: str) -> AsyncGenerator[Run]:
-    async with connect(url) as there, connect(url) as here:
+    async with connect(url) as here:
 
         async def run(work: Work) -> list[float]:
-            async with (
-                there.publisher(PublisherOptions(stream_name=work.stream)) as publisher,
-                here.consumer(reader(work)).subscribe() as subscription,
-            ):
+            async with here.consumer(reader(work)).subscribe() as subscription:
 
-                async def arrival() -> float:
+                async def arrival() -> Arrival:
                     message = await anext(subscription)
-                    now = time.perf_counter()
+                    now = time.perf_counter_ns()
                     await message.ack()
-                    return now
+                    return now, message.data
 
-                seconds = await trips(
-                    work.count,
-                    lambda: publisher.publish(work.subject, work.payload),
-                    lambda: asyncio.create_task(arrival()),
-                )
+                seconds = await trips(url, "ours", work, work.subject, lambda: asyncio.create_task(arrival()))
                 await work.settled()
                 return seconds
 

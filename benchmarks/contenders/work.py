@@ -10,8 +10,9 @@ confirmation of every message has been looked at by then.  Those that do less, t
 from __future__ import annotations
 
 import asyncio
-import time
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     Run = Callable[["Work"], Awaitable[object]]
+    Arrival = tuple[int, bytes]  # the reading of time.perf_counter_ns, and the payload
     Contender = Callable[[str], AbstractAsyncContextManager[Run]]
 
 __all__ = ["ACK_PENDING", "BUFFER", "CONTENDERS", "WINDOW", "Work", "contender", "gathered", "one_by_one", "trips"]
@@ -31,7 +33,9 @@ BUFFER = 500
 """Messages that are asked for at a time, for everybody whose name does not say otherwise."""
 ACK_PENDING = 5000
 """The ``max_ack_pending`` of the consumers: the largest batch that anybody asks for."""
-_PAUSE_SECONDS = 0.001
+_TRIP_SECONDS = 10.0
+_COLD = 20
+"""One of so many trips is not counted, at the beginning: the other process has just started."""
 
 
 class Work(NamedTuple):
@@ -79,15 +83,26 @@ async def gathered(work: Work, publish: Callable[[], Awaitable[object]]) -> None
     await asyncio.gather(*(worker() for _ in range(TASKS)))
 
 
-async def trips(
-    count: int, publish: Callable[[], Awaitable[object]], expect: Callable[[], Awaitable[float]]
-) -> list[float]:
-    """The seconds from the call of *publish* until the clock reading that *expect* gives; one message at a time."""
+async def trips(url: str, way: str, work: Work, subject: str, expect: Callable[[], Awaitable[Arrival]]) -> list[float]:
+    """The seconds from the call of a publish in another process until the arrival here; one message at a time.
+
+    :param way: how that process publishes; see ``contenders/there.py``.
+    :param expect: begins to wait for the next message.
+    """
+    loop = "uvloop" if type(asyncio.get_running_loop()).__module__.startswith("uvloop") else "asyncio"
+    there = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "contenders.there", way, loop, url, work.stream, subject, str(len(work.payload))),
+        stdin=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    assert there.stdin is not None
     seconds: list[float] = []
-    for _ in range(count):
+    for _ in range(work.count):
         arrival = expect()
-        await asyncio.sleep(_PAUSE_SECONDS)
-        started = time.perf_counter()
-        await publish()
-        seconds.append(await arrival - started)
-    return seconds
+        there.stdin.write(b"\n")
+        async with asyncio.timeout(_TRIP_SECONDS):
+            nanoseconds, data = await arrival
+        seconds.append((nanoseconds - int.from_bytes(data[:8], "big")) / 1e9)
+    there.stdin.close()
+    assert await there.wait() == 0
+    return seconds[work.count // _COLD :]
