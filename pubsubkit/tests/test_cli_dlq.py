@@ -274,6 +274,23 @@ def test_purge_asks_on_a_terminal(url: str, monkeypatch: pytest.MonkeyPatch, ans
         assert run(url, "purge", DEAD).stderr == f"no open dead letters in stream {DEAD}\n"
 
 
+@pytest.mark.parametrize(("verb", "done"), [("replay", "replayed"), ("purge --yes", "purged")])
+async def test_a_reader_that_goes_away(tmp_path: Path, verb: str, done: str) -> None:
+    """``| head -1`` keeps nothing from being done, and the count is told."""
+    number = 1500
+    async with asyncio.timeout(DEADLINE), NatsServer(tmp_path) as server, connect(server.url) as backend:
+        await store(backend, *(b"%d" % each for each in range(number)))
+        shell = f"{sys.executable} -m pubsubkit.cli dlq {verb} {DEAD} --json | head -1; exit ${{PIPESTATUS[0]}}"
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", shell), stdout=pipe, stderr=pipe, env={**os.environ, "PUBSUBKIT_URL": server.url}
+        )
+        out, err = await process.communicate()
+        assert (process.returncode, out.count(b"\n")) == (0, 1)
+        assert err.decode() == f"{done} {number} dead letters of stream {DEAD}\n"
+        assert (await backend.stream_info(f"{DEAD}-settled")).messages == number
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 async def test_a_run_that_is_stopped(tmp_path: Path) -> None:
     """A signal ends a replay after the batch at hand; the count is exact, and the next run does the rest."""

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from commands import running
 
-from pubsubkit import ConsumerOptions, PublisherOptions, TransientError, UnsupportedError, connect
+from pubsubkit import ConsumerOptions, PublisherOptions, PubSubError, TransientError, UnsupportedError, connect
 from pubsubkit.cli.app import application
 from pubsubkit_memory.driver import MemoryDriver
 from pubsubkit_nats.testing import NatsServer
@@ -171,8 +171,8 @@ async def test_more_streams_than_a_page_of_the_server(tmp_path) -> None:
 
 
 def test_top_outlives_a_broker_that_is_away(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look that fails in passing is told, and the next one is shown."""
-    original, looks = MemoryDriver.list_streams, iter([None, TransientError("no answer in time"), None])
+    """A look that fails in passing is told, and the next one is shown; a number of looks ends with it."""
+    original, looks = MemoryDriver.list_streams, iter([])
 
     async def sometimes(self: MemoryDriver) -> Any:
         if error := next(looks):
@@ -180,10 +180,28 @@ def test_top_outlives_a_broker_that_is_away(url: str, monkeypatch: pytest.Monkey
         return await original(self)
 
     monkeypatch.setattr(MemoryDriver, "list_streams", sometimes)
-    result = run(url, "top", "--count", "1", "--interval", "0.1")
-    assert result.exit_code == 0
-    assert "no answer in time" in result.stderr
+    away = TransientError("no answer in time")
+    looks = iter([None, away, None, PubSubError("it is gone")])
+    result = run(url, "top", "--interval", "0.1")
+    assert result.exit_code == 1
+    assert result.stderr == "no answer in time\npubsubkit: it is gone\n"
     assert columns(result.stdout)[2] == ["orders", "(27", "B)", "3", "0"]
+    looks = iter([None, away])
+    result = run(url, "top", "--count", "1", "--interval", "0.1")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "pubsubkit: no answer in time\n")
+
+
+def test_outcomes_are_told_through_a_pipe_that_fills(tmp_path: Path) -> None:
+    """What was stored and what was not is told whole, also of a run that has failed, and the exit code says so."""
+    lines = [json.dumps({"subject": "s.x" if number != 300 else "other", "data": number}) for number in range(5000)]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "pubsubkit.cli", "--url", "memory://", "pub", "--jsonl", "events.jsonl", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=40, check=False)
+    assert done.returncode == 1
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "does not hold the subject" in rows[300]["error"]
+    stored = sum("sequence" in row for row in rows)
+    assert f"{stored} stored, 1 failed, {5000 - len(rows)} not attempted" in done.stderr
 
 
 @pytest.mark.parametrize(

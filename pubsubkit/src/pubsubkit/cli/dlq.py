@@ -218,8 +218,7 @@ class _Settling:
                 self._done += sum(outcome.error is None for outcome in batch)
                 self._duplicates += sum(bool(outcome.receipt and outcome.receipt.duplicate) for outcome in batch)
                 self._seen.update(outcome.letter.sequence for outcome in batch)
-                if self._output is not None:
-                    await self._output.write(b"".join(map(replay_line, batch)))
+                await self._tell(map(replay_line, batch))
                 if stop.asked:
                     return
 
@@ -228,10 +227,17 @@ class _Settling:
             async for batch in batches:
                 self._done += len(batch)
                 self._seen.update(letter.sequence for letter in batch)
-                if self._output is not None:
-                    await self._output.write(b"".join(format_line(to_row(letter)) for letter in batch))
+                await self._tell(format_line(to_row(letter)) for letter in batch)
                 if stop.asked:
                     return
+
+    async def _tell(self, lines: Iterable[bytes]) -> None:
+        """Print *lines*; a reader that has gone keeps nothing from being done."""
+        if self._output is not None:
+            try:
+                await self._output.write(b"".join(lines))
+            except ReaderGone:
+                self._output = None
 
     def _line(self) -> str:
         return f"{self._done} {self._verb}"

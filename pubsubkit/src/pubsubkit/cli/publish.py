@@ -189,15 +189,15 @@ class _Run:
                 self._tally.duplicates = sum(receipt.duplicate for receipt in receipts)
                 await self._print(receipts)
             except PublishBatchError as error:
-                await self._print(error.outcomes)
                 self._failure = await self._explain(error)
+                await self._print(error.outcomes)
 
     async def _print(self, outcomes: Sequence[PublishReceipt | PubSubError]) -> None:
-        """Tell of each message, in the order of the input."""
+        """Tell of each message, in the order of the input, also when the run was stopped or has failed."""
         if self._request.as_json:
             rows = b"".join(map(_row, outcomes))
             with suppress(ReaderGone):
-                await self._stop.race(Output(standard_stream("stdout")).write(rows))
+                await Output(standard_stream("stdout")).write(rows)
 
     async def _explain(self, error: PublishBatchError) -> CommandError:
         index, first = next(iter(error.failed.items()))

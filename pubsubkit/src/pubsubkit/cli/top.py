@@ -103,6 +103,8 @@ async def _watch(backend: Backend, interval: float, count: int | None, display: 
         try:
             now = await _look(backend)
         except TransientError as error:
+            if count is not None:
+                raise
             await display.trouble(error)
             continue
         await display.show(before, now)

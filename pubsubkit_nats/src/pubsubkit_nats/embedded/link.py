@@ -24,7 +24,7 @@ __all__ = ["EmbeddedLink"]
 logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 
 _RETRY_SECONDS = 0.5
-_ASK_SECONDS = 1.0
+_ASK_SECONDS = 0.5
 _T = TypeVar("_T")
 
 

@@ -61,7 +61,7 @@ class Found(NamedTuple):
 
     row: Row | None
     due: float | None
-    """By ``time.time()``: with a row, when its lease ends; without, when to look again at the latest.
+    """By ``time.time()``: with a row, when a third of its lease is over; without, when to look again at the latest.
 
     None when only a change can bring a message.
     """
@@ -149,10 +149,9 @@ def take(file: Connection, number: int) -> Found:
     if row is None and held < spec.max_in_flight:
         row, scanning = _fresh(file, number, spec)
     if row is not None:
-        until = now + spec.ack_wait
-        lease = (number, row.sequence, row.delivered, until)
+        lease = (number, row.sequence, row.delivered, now + spec.ack_wait)
         file.execute("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?)", lease)
-        return Found(row, until)
+        return Found(row, now + spec.ack_wait / 3)
     if scanning:
         return Found(None, now)
     return Found(None, file.execute("SELECT min(due) FROM deliveries WHERE consumer = ?", (number,)).fetchone()[0])
@@ -184,7 +183,8 @@ def give_back(file: Connection, number: int, held: Sequence[Row], unseen: Row | 
         _give_back(file, number, row, now)
     if unseen is not None:
         change = "UPDATE deliveries SET due = ?, count = count - 1 WHERE consumer = ? AND sequence = ? AND count = ?"
-        file.execute(change, (now, number, unseen.sequence, unseen.delivered))
+        if not file.execute(change, (now, number, unseen.sequence, unseen.delivered)).rowcount:
+            _remember(file, number, unseen, now)
 
 
 def _find(file: Connection, stream: str, name: str) -> tuple[int, ConsumerSpec] | None:
@@ -219,6 +219,14 @@ def _forget(file: Connection, number: int, spec: ConsumerSpec, now: float) -> No
         "(SELECT 1 FROM messages m WHERE m.stream = ? AND m.sequence = deliveries.sequence))",
         (number, now, spec.max_deliver or _FOREVER, spec.stream),
     )
+
+
+def _remember(file: Connection, number: int, unseen: Row, now: float) -> None:
+    """Take back that a message was forgotten, for its last delivery, of which nobody has seen anything."""
+    found = file.execute("SELECT spec FROM consumers WHERE id = ?", (number,)).fetchone()
+    if found is not None and unseen.delivered >= (read_spec(found[0]).max_deliver or _FOREVER):
+        lease = (number, unseen.sequence, unseen.delivered - 1, now)
+        file.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?)", lease)
 
 
 def _again(file: Connection, number: int, spec: ConsumerSpec, now: float) -> Row | None:

@@ -119,7 +119,7 @@ class SqliteSubscription(DriverSubscription):
         """Take the next message; what a cancelled call has taken is kept for the next one."""
         async with self._turn:
             while not self._closing.done():
-                since = self._broker.changes
+                since, left_over = self._broker.changes, self._taking is not None
                 if self._taking is None:
                     self._taking = asyncio.ensure_future(
                         self._broker.read(partial(consumers.take, number=self._number))
@@ -130,7 +130,7 @@ class SqliteSubscription(DriverSubscription):
                 taking, self._taking = self._taking, None
                 found = self._found(taking)
                 if found.row is not None:
-                    if self._is_fresh(found):
+                    if not left_over or _is_fresh(found):
                         return SqliteDelivery(self._broker, self._number, self._spec, found.row)
                     with suppress(FileGoneError):  # its lease is over by itself
                         await self._give_back([], found.row)
@@ -153,10 +153,6 @@ class SqliteSubscription(DriverSubscription):
         if rows or unseen is not None:
             await self._give_back(rows, unseen)
 
-    def _is_fresh(self, found: Found) -> bool:
-        """Whether a handler still has two thirds of ``ack_wait``, as the driver interface asks."""
-        return found.due is not None and found.due - time.time() >= self._spec.ack_wait * 2 / 3
-
     async def _give_back(self, held: Sequence[Row], unseen: Row | None) -> None:
         await self._broker.write(partial(consumers.give_back, number=self._number, held=held, unseen=unseen))
 
@@ -172,3 +168,8 @@ class SqliteSubscription(DriverSubscription):
     async def _first(self, work: asyncio.Future[Any]) -> None:
         """Return when *work* is done, which a cancellation leaves alone, or when this member is being closed."""
         await asyncio.wait([work, self._closing], return_when=asyncio.FIRST_COMPLETED)
+
+
+def _is_fresh(found: Found) -> bool:
+    """Whether a handler still has two thirds of ``ack_wait``, as the driver interface asks."""
+    return found.due is not None and time.time() <= found.due
