@@ -193,15 +193,23 @@ def test_ctrl_c(tmp_path: Path):
     assert list(tmp_path.glob("pubsubkit-nats-*")) == []
 
 
-def test_ctrl_c_in_a_case(tmp_path: Path):
-    """Ctrl-C while a case waits ends it with 130 and without a traceback, too."""
+@pytest.mark.parametrize("where", ["in_the_loop", "in_a_task"])
+def test_ctrl_c_in_a_case(tmp_path: Path, where: str):
+    """Ctrl-C while a case waits ends it with 130 and without a traceback, too, whatever runs at that moment."""
     (tmp_path / "slow.py").write_text(
-        """
+        f"""
 import asyncio, os, signal
 from pubsubkit_memory.delivery import MemoryDelivery
 from pubsubkit_memory.testing import MemoryHarness
-async def settle(self, settlement):
+def in_the_loop():
     asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+def in_a_task():
+    async def strike():
+        os.kill(os.getpid(), signal.SIGINT)
+    global striking
+    striking = asyncio.ensure_future(strike())
+async def settle(self, settlement):
+    {where}()
     await asyncio.sleep(60)
 class SlowHarness(MemoryHarness):
     async def start(self):

@@ -16,6 +16,7 @@ from pubsubkit import (
     ConfigurationError,
     ConnectionState,
     ConsumerOptions,
+    InvalidArgumentError,
     PublishBatchError,
     PublisherOptions,
     TransientError,
@@ -239,3 +240,15 @@ def test_async_callback_is_refused():
 
     with pytest.raises(pubsubkit.InvalidArgumentError, match="not async"):
         PublisherOptions(stream_name="s", on_publish=on_publish)
+
+
+async def test_options_of_another_kind():
+    """What is no options, or the other one's, is one error that says what was expected."""
+    async with connect("memory://") as backend:
+        for make, wrong in ((backend.publisher, "s"), (backend.publisher, ConsumerOptions(stream_name="s"))):
+            with pytest.raises(InvalidArgumentError, match=r"expected PublisherOptions\(stream_name=\.\.\.\), got "):
+                make(wrong)
+        with pytest.raises(InvalidArgumentError, match=r"expected ConsumerOptions.* got PublisherOptions"):
+            backend.consumer(PublisherOptions(stream_name="s"))
+    with pytest.raises(InvalidArgumentError, match="the name alone is stream_name='s'"):
+        PublisherOptions(stream="s")

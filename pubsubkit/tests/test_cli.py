@@ -161,16 +161,18 @@ def test_refused_connection(command: list[str], unused_tcp_port: int) -> None:
 
 
 def test_publish_says_what_it_did() -> None:
-    """A publish ends with one line on stderr that has the count and the stream."""
+    """A publish tells that it makes the stream, and ends with a line that has the count and the stream."""
     result = run("--url", "memory://", "pub", "orders.created", "{}")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith("published 1 message to stream orders in ")
+    created, published = result.stderr.splitlines()
+    assert created == "there is no stream orders yet: creating it (memory storage)"
+    assert published.startswith("published 1 message to stream orders in ")
 
 
 def test_subject_of_one_token() -> None:
     """A subject without a dot gets a stream that holds it."""
     result = run("--url", "memory://", "pub", "orders", "{}")
-    assert result.stderr.startswith("published 1 message to stream orders in ")
+    assert "\npublished 1 message to stream orders in " in result.stderr
 
 
 def test_payload_that_is_too_large() -> None:
@@ -214,7 +216,7 @@ def test_wrong_line(line: str | bytes, text: str, tmp_path: Path) -> None:
     path.write_bytes(good * 2 + (line.encode() if isinstance(line, str) else line) + b"\n" + good)
     result = run("--url", "memory://", "pub", "--jsonl", str(path))
     assert (result.exit_code, result.stdout) == (2, "")
-    summary, error = result.stderr.splitlines()
+    _, summary, error = result.stderr.splitlines()
     assert summary.startswith("published 2 messages to stream a in ")
     assert error.startswith(f"pubsubkit: {path}:5: ")
     assert text in error
@@ -250,7 +252,7 @@ def test_lines_from_other_systems(tmp_path: Path) -> None:
     """A byte order mark, CR LF, and a last line without a line feed are fine."""
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"subject": "a.b", "data": 1}\r\n{"subject": "a.b", "data": 2}')
-    assert run("--url", "memory://", "pub", "--jsonl", str(path)).stderr.startswith("published 2 messages ")
+    assert "\npublished 2 messages " in run("--url", "memory://", "pub", "--jsonl", str(path)).stderr
 
 
 def test_demo_keeps_its_promises() -> None:
@@ -455,3 +457,16 @@ def test_publishing_tells_where_messages_are(tmp_path: Path) -> None:
     first, second = map(json.loads, failed.stdout.splitlines())
     assert first["sequence"] == 1
     assert "does not hold the subject" in second["error"]
+
+
+def test_a_group_without_a_command_shows_its_help() -> None:
+    """Its help as it is laid out, and the exit code of wrong usage."""
+    result = run("dlq")
+    assert result.exit_code == 2
+    assert "\n  replay " in result.stderr
+    assert "pubsubkit: Usage" not in result.stderr
+
+
+def test_a_broker_that_is_not_there() -> None:
+    """The error says what to look at."""
+    assert_one_line(run("--url", "nats://127.0.0.1:1", "streams"), 1, "is the broker running, and are host and port")

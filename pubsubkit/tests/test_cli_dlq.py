@@ -274,6 +274,18 @@ def test_purge_asks_on_a_terminal(url: str, monkeypatch: pytest.MonkeyPatch, ans
         assert run(url, "purge", DEAD).stderr == f"no open dead letters in stream {DEAD}\n"
 
 
+def test_a_stream_that_has_no_dead_letters(url: str) -> None:
+    """That its messages do not say where they come from is told: it may be the wrong stream."""
+
+    async def fill() -> None:
+        async with connect(url) as backend, backend.publisher(PublisherOptions(stream_name="plain")) as publisher:
+            await publisher.publish("plain.x", b"1")
+
+    asyncio.run(fill())
+    assert "is plain the stream of dead_letter=?" in run(url, "list", "plain").stderr
+    assert run(url, "list", DEAD).stderr == ""
+
+
 @pytest.mark.parametrize(("verb", "done"), [("replay", "replayed"), ("purge --yes", "purged")])
 async def test_a_reader_that_goes_away(tmp_path: Path, verb: str, done: str) -> None:
     """``| head -1`` keeps nothing from being done, and the count is told."""

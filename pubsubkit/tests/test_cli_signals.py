@@ -71,7 +71,7 @@ async def test_pub_stops_at_a_signal(server: NatsServer, number: signal.Signals,
         err = await process.stderr.read()  # type: ignore[union-attr]
         assert await process.wait() == code
         await feeding
-    text = err.decode()
+    text = err.decode().partition("\n")[2]
     assert text.startswith(f"published {await stored(server.url)} messages to stream a in ")
     assert text.endswith(f"; stopped by {number.name}\n")
     assert text.count("\n") == 1

@@ -88,10 +88,10 @@ async def test_settings_of_operators_survive(server: NatsServer):
 
 
 async def test_overlapping_streams_conflict(server: NatsServer):
-    """A stream whose subjects belong to another one is a ConflictError in the server's words."""
+    """A stream whose subjects belong to another one is a ConflictError that names it."""
     async with connect(server.url) as backend:
         await backend.ensure_stream(StreamOptions(name="one"))
-        with pytest.raises(ConflictError, match="overlap"):
+        with pytest.raises(ConflictError, match=r"'two' cannot hold 'one\.x': stream 'one' holds it"):
             await backend.ensure_stream(StreamOptions(name="two", subjects=("one.x",)))
         with pytest.raises(NotFoundError):
             await backend.stream_info("two")

@@ -48,13 +48,14 @@ def run(
     :raises InvalidArgumentError: there is no such group.
     """
     __tracebackhide__ = True
+    groups = None if only is None else ",".join(wanted_groups(only))
     for target in targets:
         load_harness(target)
         if "://" in target:
             asyncio.run(_try(target))
     options = [f"--pubsubkit-time-scale={time_scale}"]
-    if only is not None:
-        options.append(f"--pubsubkit-only={','.join(wanted_groups(only))}")
+    if groups is not None:
+        options.append(f"--pubsubkit-only={groups}")
     if seed is not None:
         options.append(f"--pubsubkit-seed={seed}")
     watch = _Watch(sys.stdout)

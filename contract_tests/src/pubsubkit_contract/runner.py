@@ -6,7 +6,6 @@ import asyncio
 import importlib.metadata
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -19,7 +18,7 @@ from pubsubkit_contract.harness import Harness, Knob
 from pubsubkit_contract.kit import Kit
 from pubsubkit_contract.outcome import Outcome
 from pubsubkit_contract.timing import Timing
-from pubsubkit_contract.watchdog import interrupting
+from pubsubkit_contract.watchdog import cancelling, interrupting
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -181,7 +180,12 @@ class Runner:
         """Await *work*; what does not end in time is cancelled, and left behind when it does not end even then."""
         __tracebackhide__ = True
         task = asyncio.ensure_future(work)
-        await asyncio.wait({task}, timeout=self.timing.case)
+        try:
+            await asyncio.wait({task}, timeout=self.timing.case)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task}, timeout=self.timing.cap)
+            raise
         if task.done():
             return await task
         task.cancel()
@@ -214,16 +218,17 @@ class Runner:
             await asyncio.wait(left, timeout=_LEFTOVER_SECONDS)
 
     def _wait(self, work: Coroutine[None, None, _T]) -> _T:
-        """Run *work*; at Ctrl-C it is cancelled and cleans up before that goes on, or it would do so in a later run."""
+        """Run *work*; at Ctrl-C it is cancelled and cleans up before that goes on, or it would do so in a later run.
+
+        :raises KeyboardInterrupt: there was one.
+        """
         task = self._loop.create_task(work)
-        with interrupting(self._loop, self.timing.cap):
+        with interrupting(self._loop, self.timing.cap), cancelling(task) as interrupted:
             try:
                 return self._loop.run_until_complete(task)
-            except KeyboardInterrupt:
-                task.cancel()
-                with suppress(asyncio.CancelledError, KeyboardInterrupt):
-                    self._loop.run_until_complete(task)
-                raise
+            finally:
+                if interrupted():
+                    raise KeyboardInterrupt
 
 
 def suite_version() -> str:

@@ -1,4 +1,4 @@
-"""Ends a case whose backend blocks the event loop, which no timeout of asyncio can."""
+"""Ends a case from outside: one whose backend blocks the event loop, which no timeout of asyncio can, or at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
-__all__ = ["interrupting"]
+__all__ = ["cancelling", "interrupting"]
 
 _AGAIN_SECONDS = 1.0
 
@@ -46,3 +46,30 @@ def interrupting(loop: asyncio.AbstractEventLoop, seconds: float) -> Generator[N
         beating.cancel()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+@contextmanager
+def cancelling(task: asyncio.Task[object]) -> Generator[Callable[[], bool]]:
+    """In this block each Ctrl-C cancels *task*; gives whether there was one.
+
+    An exception out of a signal handler would end whichever task happens to run, and could leave the loop with a stop
+    that is meant for a run that is over.  Nothing is done outside of the main thread, or where somebody else handles
+    Ctrl-C.
+    """
+    asked = False
+
+    def interrupt(_number: int, _frame: object) -> None:
+        nonlocal asked
+        asked = True
+        task.cancel()
+        task.get_loop().call_soon_threadsafe(lambda: None)  # wakes the loop
+
+    able = threading.current_thread() is threading.main_thread()
+    if not able or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

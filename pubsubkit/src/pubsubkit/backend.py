@@ -12,9 +12,9 @@ from pubsubkit.closing import Closing
 from pubsubkit.connection import Connection, Phase
 from pubsubkit.consumer import Consumer
 from pubsubkit.driver import ConnectionState
-from pubsubkit.errors import ClosedError, NotFoundError, PublishBatchError, PubSubError
+from pubsubkit.errors import ClosedError, InvalidArgumentError, NotFoundError, PublishBatchError, PubSubError
 from pubsubkit.hooks import load_hooks
-from pubsubkit.options import check_names
+from pubsubkit.options import ConsumerOptions, PublisherOptions, check_names
 from pubsubkit.provision import ensure_stream
 from pubsubkit.publisher import Publisher
 from pubsubkit.redaction import redact
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pubsubkit.driver import Capability, ConsumerInfo, Driver, Finding, StreamInfo
-    from pubsubkit.options import ConsumerOptions, Manage, PublisherOptions, StreamOptions
+    from pubsubkit.options import Manage, StreamOptions
 
 __all__ = ["Backend", "Health", "connect", "open_backend"]
 
@@ -162,7 +162,9 @@ class Backend(Closing):
         """Return a publisher; nothing is sent to the broker before it is entered or used.
 
         :raises ClosedError: the backend is not open.
+        :raises InvalidArgumentError: *options* is something else.
         """
+        _check_kind(options, PublisherOptions)
         self._connection.check_open()
         publisher = Publisher(self._connection, options)
         self._connection.users.add(publisher)
@@ -172,7 +174,9 @@ class Backend(Closing):
         """Return a consumer; nothing is sent to the broker before it is entered or subscribed.
 
         :raises ClosedError: the backend is not open.
+        :raises InvalidArgumentError: *options* is something else.
         """
+        _check_kind(options, ConsumerOptions)
         self._connection.check_open()
         consumer = Consumer(self._connection, options)
         self._connection.users.add(consumer)
@@ -322,3 +326,8 @@ class Backend(Closing):
         logger.log(level, "%s is %s%s", self._driver.address, state.value, reason)
         if self._connection.hooks.connection_changed is not None:
             self._connection.hooks.connection_changed(address=self._driver.address, state=state, error=error)
+
+
+def _check_kind(options: object, wanted: type) -> None:
+    if not isinstance(options, wanted):
+        raise InvalidArgumentError(f"expected {wanted.__name__}(stream_name=...), got {type(options).__name__}")

@@ -323,6 +323,8 @@ def _resolve_stream(options: PublisherOptions | ConsumerOptions, problems: _Prob
         object.__setattr__(options, "stream_name", given.name)
         stored = options.storage in (Storage.MEMORY, given.storage)
         problems.check(stored, f"storage={str(options.storage)!r} is not that of stream=; give it there alone")
+    elif isinstance(given, str):
+        problems.found.append(f"stream={given!r}: expected StreamOptions; the name alone is stream_name={given!r}")
     else:
         problems.kind("stream", given, StreamOptions)
 

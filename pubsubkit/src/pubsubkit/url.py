@@ -135,7 +135,7 @@ class Reading:
 def read_url(text: str, environ: Mapping[str, str] | None = None) -> Reading:
     """Read *text* as :meth:`BackendURL.parse` does, but return the problems instead of raising them."""
     reader = _Reader(os.environ if environ is None else environ)
-    text = (text or "").strip()  # an unset setting is often None
+    text = str(text or "").strip()  # an unset setting is often None
     whole = PLACEHOLDER.fullmatch(text)
     source = reader.indirect(whole) if whole and whole[1] else text
     url = None if source is None else reader.read(source)
@@ -305,7 +305,10 @@ def _guess(shown: str) -> str:
     """Return the likely URL for a text without ``://``."""
     if shown.rstrip(":/") == "memory":
         return "memory://"
-    return "nats://localhost:4222" if shown.endswith(MASK) else f"nats://{shown}"
+    if shown.endswith(MASK):
+        return "nats://localhost:4222"
+    slip = re.fullmatch(r"([a-z][a-z0-9+.-]*):/?([^/\d:][^:]*(:\d+)?)", shown)
+    return f"{slip[1]}://{slip[2]}" if slip else f"nats://{shown}"
 
 
 def _why_ambiguous(authority: str, rest: str) -> str | None:

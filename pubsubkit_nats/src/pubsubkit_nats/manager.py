@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pubsubkit.errors import ConflictError, InvalidArgumentError, NotFoundError
+from pubsubkit.errors import ConflictError, InvalidArgumentError, NotFoundError, PubSubError
 from pubsubkit.native import differences, merged
 from pubsubkit_nats import codec, native
 from pubsubkit_nats.failures import jetstream_error
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamManager"]
 
-_NO_CONSUMER, _NO_STREAM = 10014, 10059
+_NO_CONSUMER, _NO_STREAM, _OVERLAP = 10014, 10059, 10065
 
 
 class StreamManager:
@@ -97,8 +98,22 @@ class StreamManager:
 
     async def _put_stream(self, options: StreamOptions, config: dict[str, Any], action: str) -> None:
         doing = f"{action} stream {options.name!r}"
-        answer = await self._link.ask(f"STREAM.{action.upper()}.{options.name}", config, doing)
+        try:
+            answer = await self._link.ask(f"STREAM.{action.upper()}.{options.name}", config, doing)
+        except ConflictError as error:
+            if getattr(error.__cause__, "err_code", 0) != _OVERLAP:
+                raise
+            raise await self._overlap(options, error) from error.__cause__
         _check_taken(options.native, answer, doing)
+
+    async def _overlap(self, options: StreamOptions, error: ConflictError) -> ConflictError:
+        """The error that names the stream which holds a subject of *options* already, as far as it can be asked for."""
+        with suppress(PubSubError):
+            for subject in options.subjects:
+                if others := [name for name in await self._link.streams_for(subject) if name != options.name]:
+                    held = f"stream {others[0]!r} holds it, or a part of it, and a subject belongs to one stream"
+                    return ConflictError(f"stream {options.name!r} cannot hold {subject!r}: {held}")
+        return error
 
     async def _raw_consumer(self, stream: str, name: str) -> dict[str, Any] | None:
         subject, doing = f"CONSUMER.INFO.{stream}.{name}", f"look up consumer {stream}/{name}"

@@ -33,6 +33,8 @@ __all__ = ["application"]
 logger: logging.Logger = logging.getLogger("pubsubkit.cli")
 
 _INTERRUPTED = 130
+_HelpAsError: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""How newer versions of click show the help of a group that was given no command."""
 _EXIT_CODES = """\b
 Exit codes, the same for all commands:
   0    done; also when Ctrl-C, SIGTERM or a reader that went away
@@ -69,6 +71,9 @@ class _Application(click.Group):
 
 def _explain(error: Exception) -> int:
     logger.debug("the command failed", exc_info=error)
+    if isinstance(error, _HelpAsError):
+        click.echo(error.format_message(), err=True)
+        return WRONG_INPUT
     if isinstance(error, click.ClickException):
         return _fail(_usage_text(error), WRONG_INPUT)
     if isinstance(error, Stopped):

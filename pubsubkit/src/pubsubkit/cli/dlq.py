@@ -86,6 +86,8 @@ def list_(settings: Settings, stream: str, *, as_json: bool, **filters: Any) -> 
         _print(map(format_line, rows))
     else:
         _print([f"{overview(rows)}\n".encode()])
+    if rows and not any(row["stream"] or row["deliveries"] or row["reason"] for row in rows):
+        click.echo(f"none of these says where it comes from: is {stream} the stream of dead_letter=?", err=True)
     return DONE
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pubsubkit.cli.failure import one_line
-from pubsubkit.cli.session import opened
+from pubsubkit.cli.session import UNREACHABLE, opened
 from pubsubkit.cli.throwaway import throwaway_stream
 from pubsubkit.driver import Capability, Finding
 from pubsubkit.errors import PermissionDeniedError, PubSubError, TransientError
@@ -47,7 +47,7 @@ async def examine(stop: Stop, url: str, *, write: bool) -> AsyncGenerator[Findin
         try:
             backend = await stack.enter_async_context(opened(stop, url))
         except PubSubError as error:
-            yield Finding("broker", one_line(error), _advice(error), "mend")
+            yield Finding("broker", one_line(error).removesuffix(f"; {UNREACHABLE}"), _advice(error), "mend")
             return
         yield await stop.race(_reached(backend, time.perf_counter() - started))
         told = await stop.race(_told(backend))
@@ -66,7 +66,7 @@ async def examine(stop: Stop, url: str, *, write: bool) -> AsyncGenerator[Findin
 
 def _advice(error: PubSubError) -> str:
     if isinstance(error, TransientError):
-        return "is the broker running, and are host and port right? Is a firewall in between?"
+        return f"{UNREACHABLE} Is a firewall in between?"
     if isinstance(error, PermissionDeniedError):
         return "see to the user and password, token or credentials file of the URL"
     return ""

@@ -9,7 +9,7 @@ import click
 
 from pubsubkit.backend import connect
 from pubsubkit.cli.logs import records_hidden
-from pubsubkit.errors import NotFoundError
+from pubsubkit.errors import NotFoundError, TransientError
 from pubsubkit.options import Storage, StreamOptions
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pubsubkit.backend import Backend
     from pubsubkit.cli.stopping import Stop
 
-__all__ = ["STORAGE", "choose_stream", "first_token", "opened"]
+__all__ = ["STORAGE", "UNREACHABLE", "choose_stream", "first_token", "opened"]
 
 STORAGE = click.option(
     "--storage",
@@ -26,6 +26,8 @@ STORAGE = click.option(
     help="Where a missing stream is created.  [default: memory]",
 )
 """The option ``--storage``."""
+UNREACHABLE = "is the broker running, and are host and port right?"
+"""What to do when it cannot be reached."""
 
 
 @asynccontextmanager
@@ -34,7 +36,10 @@ async def opened(stop: Stop, url: str) -> AsyncGenerator[Backend]:
     backend = connect(url)
     try:
         with records_hidden():
-            await stop.race(backend.open())
+            try:
+                await stop.race(backend.open())
+            except TransientError as error:
+                raise TransientError(f"{error}; {UNREACHABLE}") from error
         yield backend
     finally:
         await backend.aclose()
@@ -46,21 +51,16 @@ def first_token(pattern: str) -> str:
     return "" if token in ("*", ">") else token
 
 
-async def choose_stream(
-    backend: Backend, name: str, pattern: str, storage: str | None, *, announce: bool = False
-) -> StreamOptions:
-    """Return the stream as it is, or as it is to be created for *pattern*.
+async def choose_stream(backend: Backend, name: str, pattern: str, storage: str | None) -> StreamOptions:
+    """Return the stream as it is, or as it is to be created for *pattern*, which is told: its name may be misspelt.
 
     :param storage: where it must be; None for wherever it is, or memory when it is created.
-    :param announce: whether to say that it is created: a reader may have misspelt its name.
     """
     try:
         found = (await backend.stream_info(name)).options
     except NotFoundError:
         token = first_token(pattern) or name
-        if announce:
-            text = f"there is no stream {name} yet: creating it ({storage or 'memory'} storage)"
-            click.echo(text, err=True)
+        click.echo(f"there is no stream {name} yet: creating it ({storage or 'memory'} storage)", err=True)
         subjects = (f"{token}.>",) if pattern != token else (token, f"{token}.>")
         return StreamOptions(name=name, subjects=subjects, storage=Storage(storage or Storage.MEMORY))
     return StreamOptions(name=name, subjects=found.subjects, storage=Storage(storage or found.storage))

@@ -118,7 +118,7 @@ class Request:
         if self.ack_wait is not None:
             kept["ack_wait"] = self.ack_wait
         return ConsumerOptions(
-            stream=await choose_stream(backend, self.stream_name, self.filter_, self.storage, announce=True),
+            stream=await choose_stream(backend, self.stream_name, self.filter_, self.storage),
             consumer_name=self.durable or "",
             filter_subject=self.filter_,
             channel_buf_size=self.buffer or (1 if self.count else 100),
