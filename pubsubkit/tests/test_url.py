@@ -80,6 +80,7 @@ def test_a_url_is_split_into_decoded_parts(text: str, expected: BackendURL) -> N
     [
         ("localhost:4222", "expected scheme://host; did you mean 'nats://localhost:4222'?"),
         ("memory", "expected scheme://host; did you mean 'memory://'?"),
+        ("me:hunter2@localhost", "expected scheme://host; did you mean 'nats://me:***@localhost'?"),
         ("nats:/localhost:4222", "expected scheme://host; did you mean 'nats://localhost:4222'?"),
         ("memory:", "expected scheme://host; did you mean 'memory://'?"),
         ("nats:localhost", "expected scheme://host; did you mean 'nats://localhost:4222'?"),

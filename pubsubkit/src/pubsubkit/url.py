@@ -307,7 +307,7 @@ def _guess(shown: str) -> str:
         return "memory://"
     if shown.endswith(MASK):
         return "nats://localhost:4222"
-    slip = re.fullmatch(r"([a-z][a-z0-9+.-]*):/?([^/\d:][^:]*(:\d+)?)", shown)
+    slip = re.fullmatch(r"([a-z][a-z0-9+.-]*):/?([^/\d:@][^:@]*(:\d+)?)", shown)
     return f"{slip[1]}://{slip[2]}" if slip else f"nats://{shown}"
 
 

@@ -80,6 +80,16 @@ async def test_a_writer_that_takes_too_long_is_a_transient_error(tmp_path: Path)
         assert (await publisher.publish("s.x", b"3")).sequence == 2
 
 
+async def cancel_a_call(messages):
+    """Cancel a call while it takes a message; return what it leaves to the next one."""
+    waiting = asyncio.ensure_future(anext(messages))
+    while messages._inner._taking is None:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    return messages._inner._taking
+
+
 async def test_what_a_cancelled_call_has_taken_is_not_handed_out_late(tmp_path: Path):
     """After a third of ``ack_wait`` the next call takes the message anew, and it counts as never delivered."""
     options = ConsumerOptions(stream_name="s", consumer_name="d", ack_wait=0.6)
@@ -87,12 +97,9 @@ async def test_what_a_cancelled_call_has_taken_is_not_handed_out_late(tmp_path: 
         async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
             await publisher.publish("s.x", b"1")
         async with backend.consumer(options).subscribe() as messages:
-            waiting = asyncio.ensure_future(anext(messages))
-            while messages._inner._taking is None:
-                await asyncio.sleep(0)
-            waiting.cancel()
-            await asyncio.wait([waiting, messages._inner._taking])
-            taken = messages._inner._taking.result()
+            taking = await cancel_a_call(messages)
+            await asyncio.wait([taking])
+            taken = taking.result()
             messages._inner._taking = asyncio.get_running_loop().create_future()
             messages._inner._taking.set_result(taken._replace(due=taken.due - 0.3))  # as if half of it had passed
             async with asyncio.timeout(5):
@@ -110,12 +117,9 @@ async def test_the_last_delivery_of_a_cancelled_call_is_not_lost_to_who_looks(tm
         async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
             await publisher.publish("s.x", b"1")
         async with backend.consumer(options).subscribe() as messages:
-            waiting = asyncio.ensure_future(anext(messages))
-            while messages._inner._taking is None:
-                await asyncio.sleep(0)
-            waiting.cancel()
+            taking = await cancel_a_call(messages)
             async with asyncio.timeout(5):
-                while (await backend.consumer_info("s", "d")).num_ack_pending or not messages._inner._taking.done():
+                while (await backend.consumer_info("s", "d")).num_ack_pending or not taking.done():
                     await asyncio.sleep(0.01)
                 message = await anext(messages)
             assert (message.data, message.metadata.num_delivered) == (b"1", 1)
