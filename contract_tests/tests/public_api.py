@@ -51,6 +51,7 @@ PUBLIC = (
 SHARED = (
     "pubsubkit.native.differences",
     "pubsubkit.native.merged",
+    "pubsubkit.payload.message_size",
     "pubsubkit.redaction.redact",
     "pubsubkit.registry.create_driver",
     "pubsubkit.registry.find_backend",
@@ -103,7 +104,7 @@ def _described(member: griffe.Object | griffe.Alias) -> Iterator[str]:
 
 def _is_public(member: griffe.Object | griffe.Alias) -> bool:
     """Not so the cases of the contract, which the rule book lists."""
-    special = member.is_special and member.is_function and member.name != "__post_init__"
+    special = member.is_special and member.is_function and member.name not in {"__init_subclass__", "__post_init__"}
     hidden = member.name.startswith("_") and not special
     return not hidden and not member.canonical_path.startswith("pubsubkit_contract.cases.")
 

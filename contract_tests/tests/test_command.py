@@ -46,7 +46,7 @@ from pubsubkit_memory.delivery import MemoryDelivery
 class BadHarness(MemoryHarness):
     async def start(self):
         async def settle(self, settlement): pass
-        MemoryDelivery.settle = settle
+        MemoryDelivery.settle, MemoryDelivery.settle_now = settle, lambda *_: False
 """.replace("MemoryDriver, MemoryHarness", "MemoryDriver\nfrom pubsubkit_memory.testing import MemoryHarness")
     )
     done = run(tmp_path, "bad:BadHarness", A_FEW, "--time-scale=0.2", PYTHONPATH=str(tmp_path))
@@ -67,7 +67,7 @@ async def settle(self, settlement):
         pass
 class BadHarness(MemoryHarness):
     async def start(self):
-        MemoryDelivery.settle = settle
+        MemoryDelivery.settle, MemoryDelivery.settle_now = settle, lambda *_: False
 """
     )
     done = run(tmp_path, "bad:BadHarness", "--only=term", "--time-scale=0.02", PYTHONPATH=str(tmp_path))
@@ -213,7 +213,7 @@ async def settle(self, settlement):
     await asyncio.sleep(60)
 class SlowHarness(MemoryHarness):
     async def start(self):
-        MemoryDelivery.settle = settle
+        MemoryDelivery.settle, MemoryDelivery.settle_now = settle, lambda *_: False
 """
     )
     done = run(tmp_path, "slow:SlowHarness", "--only=ack", PYTHONPATH=str(tmp_path))

@@ -21,6 +21,7 @@ from pubsubkit import (
     TransientError,
     connect,
 )
+from pubsubkit.driver import Delivery
 from pubsubkit_nats.testing import NatsServer
 
 DEADLINE = 20.0
@@ -198,6 +199,7 @@ async def test_a_message_moved_twice_is_stored_once(backend: Backend, monkeypatc
             await settle(self, settlement)
 
         monkeypatch.setattr(type(delivery), "settle", lose)
+        monkeypatch.setattr(type(delivery), "settle_now", Delivery.settle_now)
         with pytest.raises(TransientError):
             await message.term("broken")
         waiting = asyncio.ensure_future(anext(messages, None))

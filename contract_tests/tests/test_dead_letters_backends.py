@@ -25,6 +25,7 @@ from pubsubkit import (
     dead_letters,
 )
 from pubsubkit.dead_letters import Replay, Selection
+from pubsubkit.driver import Driver
 from pubsubkit_memory import MemoryDriver
 from pubsubkit_nats.testing import NatsServer
 
@@ -262,6 +263,7 @@ async def test_a_broker_that_does_not_confirm(monkeypatch: pytest.MonkeyPatch, p
 
         with monkeypatch.context() as patched, pytest.raises(TransientError, match="no answer"):
             patched.setattr(MemoryDriver, "send", fail)
+            patched.setattr(MemoryDriver, "send_now", Driver.send_now)
             await replay(backend)
         assert len(await open_ones(backend)) == 100
         assert {each.error for each in await replay(backend)} == {None}

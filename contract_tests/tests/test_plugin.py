@@ -106,7 +106,7 @@ class TestIt(ContractSuite):
     url = 'memory://'
 import pubsubkit_memory.delivery as delivery
 async def settle(self, settlement): pass
-delivery.MemoryDelivery.settle = settle
+delivery.MemoryDelivery.settle, delivery.MemoryDelivery.settle_now = settle, lambda *_: False
 """,
     )
     done = run(tmp_path, "-p", "pubsubkit_contract.plugin", A_FEW, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")

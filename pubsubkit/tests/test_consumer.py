@@ -251,6 +251,7 @@ async def test_a_stuck_verdict_does_not_keep_from_closing(backend: Backend, monk
     blocked = asyncio.ensure_future(anext(subscription, None))
     answer = asyncio.Event()
     monkeypatch.setattr(type(stuck.delivery), "settle", lambda *_: answer.wait())
+    monkeypatch.setattr(type(stuck.delivery), "settle_now", Delivery.settle_now)
     acking = asyncio.ensure_future(stuck.ack())
     await asyncio.sleep(0)
     monkeypatch.undo()

@@ -22,7 +22,7 @@ from pubsubkit import (
     UnsupportedError,
     Verdict,
 )
-from pubsubkit.driver import OutgoingMessage
+from pubsubkit.driver import Delivery, OutgoingMessage
 from pubsubkit.hookspecs import hookimpl
 from pubsubkit_memory import MemoryDriver
 
@@ -202,6 +202,7 @@ async def test_a_move_without_its_end(
         await settle(self, settlement)
 
     monkeypatch.setattr(delivery, "settle", lose)
+    monkeypatch.setattr(delivery, "settle_now", Delivery.settle_now)
     async with asyncio.timeout(DEADLINE), reader(backend, ack_wait=2 * MOMENT).subscribe() as messages:
         assert await (await anext(messages)).ack()
         waiting = asyncio.ensure_future(anext(messages, None))

@@ -17,7 +17,7 @@ def test_sealing_gives_back_what_is_leased():
     """Sealing returns the messages without a verdict whose ack_wait has not run out, and seals the others too."""
     ledger, messages = Ledger(ack_wait=60), [message(key) for key in range(3)]
     for item in messages:
-        ledger.add(item)
+        ledger.held[item.delivery.key] = item
     ledger.remove(messages[0])
     messages[1].leased -= 61
     assert ledger.seal() == [messages[2]]
@@ -28,8 +28,8 @@ def test_sealing_gives_back_what_is_leased():
 def test_a_newer_delivery_takes_the_place_of_an_older_one():
     """A verdict on an older delivery of a message leaves the newer one without a verdict."""
     ledger, older, newer = Ledger(ack_wait=60), message(1), message(1)
-    ledger.add(older)
-    ledger.add(newer)
+    ledger.held[1] = older
+    ledger.held[1] = newer
     ledger.remove(older)
     assert ledger.seal() == [newer]
 
@@ -40,8 +40,9 @@ def test_what_is_forgotten_by_handlers_does_not_pile_up():
     for key in range(5000):
         item = message(key)
         item.leased -= 61
-        ledger.add(item)
-    assert len(ledger._held) <= 1024
+        ledger.held[item.delivery.key] = item
+        ledger.prune()
+    assert len(ledger.held) <= 1024
 
 
 async def test_quiet_waits_for_verdicts_under_way():

@@ -27,6 +27,7 @@ from pubsubkit import (
     TransientError,
     connect,
 )
+from pubsubkit.driver import Delivery
 from pubsubkit.hooks import processing
 from pubsubkit.hookspecs import hookimpl
 from pubsubkit.otel import OpenTelemetryPlugin
@@ -322,6 +323,7 @@ async def test_a_verdict_that_takes_time_and_fails(telemetry: Telemetry, monkeyp
 
             with monkeypatch.context() as patched:
                 patched.setattr(type(message.delivery), "settle", lambda self, settlement: fail(settlement))
+                patched.setattr(type(message.delivery), "settle_now", Delivery.settle_now)
                 with pytest.raises(TransientError):
                     await message.ack()
     span = telemetry.span("ack orders")

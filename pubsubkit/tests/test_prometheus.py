@@ -16,6 +16,7 @@ from pubsubkit import (
     TransientError,
     connect,
 )
+from pubsubkit.driver import Delivery
 from pubsubkit.hooks import processing
 from pubsubkit.prometheus import PrometheusPlugin
 
@@ -151,6 +152,7 @@ async def test_a_verdict_that_fails(monkeypatch: pytest.MonkeyPatch):
 
             with monkeypatch.context() as patched:
                 patched.setattr(type(message.delivery), "settle", fail)
+                patched.setattr(type(message.delivery), "settle_now", Delivery.settle_now)
                 with pytest.raises(TransientError):
                     await message.ack()
             await message.ack()

@@ -42,6 +42,7 @@ from pubsubkit import (
     WorkerState,
     connect,
 )
+from pubsubkit.driver import Delivery
 from pubsubkit.hookspecs import hookimpl
 from pubsubkit.worker import HandlerOptions, Policy
 from pubsubkit_memory import MemoryDriver
@@ -78,7 +79,7 @@ class FaultyDriver(MemoryDriver):
                 raise self.receiving.pop(0)
             return await receive()
 
-        inner.receive = failing  # type: ignore[method-assign]
+        inner.receive, inner.receive_now = failing, lambda: None  # type: ignore[method-assign]
         return inner
 
     async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
@@ -469,6 +470,7 @@ async def test_an_ack_that_cannot_be_told_is_told_later(
         await settle(self, settlement)
 
     monkeypatch.setattr(MemoryDelivery, "settle", lose)
+    monkeypatch.setattr(MemoryDelivery, "settle_now", Delivery.settle_now)
     async with running(worker_of(backend, handled.append)):
         await settled(backend, DEADLINE)
     assert handled

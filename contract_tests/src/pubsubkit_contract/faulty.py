@@ -21,14 +21,18 @@ class NativeError(Exception):
 
 
 class _Overlay:
-    """Something with some of its attributes replaced."""
+    """Something with some of its attributes replaced, and without the shortcuts past these."""
 
     def __init__(self, below: object, replaced: dict[str, Any]) -> None:
         self._below = below
-        self.__dict__.update(replaced)
+        self.__dict__.update({f"{name}_now": _decline for name in replaced}, **replaced)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._below, name)
+
+
+def _decline(*_: object) -> None:
+    """Have the method called that this would be the shortcut of."""
 
 
 def overlaid(below: Any, **replaced: Any) -> Any:

@@ -3,7 +3,6 @@
 import asyncio
 
 from pubsubkit.closing import Closing
-from pubsubkit.message import Message
 from pubsubkit.publisher import Publisher
 from pubsubkit.subscription import Subscription
 from pubsubkit.window import Window
@@ -205,15 +204,15 @@ async def leaves_an_error_unseen(original, self):
         raise
 
 
-@breaks(Message, "_settle", "can.verdict")
-async def is_settled_by_the_attempt(original, self, settlement):
+@breaks(Subscription, "settle", "can.verdict")
+async def is_settled_by_the_attempt(original, self, message, settlement):
     """A verdict that was cancelled counts as given, although the broker was not told."""
     given = False
     try:
         await asyncio.sleep(0)
-        given = await original(self, settlement)
+        given = await original(self, message, settlement)
     except asyncio.CancelledError:
-        self.settled = True
+        message.settled = True
         raise
     return given
 

@@ -72,7 +72,7 @@ async def takes_its_places_with_it(original, self, held):
 @breaks(MemoryDriver, "send", "bp.publisher_free")
 async def waits_for_slow_consumers(original, self, messages, timeout):
     """Publishing waits while a consumer that is at work has a hundred messages before it."""
-    stream = self._broker._routes.find(messages[0].subject) if messages else []
+    stream = self._broker._routes[messages[0].subject] if messages else []
     while any(c._leases and len(c._pending) >= 100 for s in stream for c in s.consumers.values()):
         await asyncio.sleep(_POLL)
     return await original(self, messages, timeout)
@@ -207,7 +207,7 @@ async def forgets_who_joined_meanwhile(original, self, spec, buffer):
             await asyncio.sleep(_POLL)
         return await receive()
 
-    subscription.receive = receive_if_known
+    subscription.receive, subscription.receive_now = receive_if_known, lambda: None
     return subscription
 
 

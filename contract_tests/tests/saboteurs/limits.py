@@ -53,10 +53,10 @@ def makes_too_much_room(original, self):
 
 
 @breaks(Log, "append", "lim.full_messages", "lim.full_batch")
-def discards_old_in_place_of_new(original, self, message):
+def discards_old_in_place_of_new(original, self, *message):
     """A stream that is to discard new messages discards old ones."""
     self._refuse = False
-    return original(self, message)
+    return original(self, *message)
 
 
 @breaks(Log, "configure", "lim.full_messages")
@@ -69,11 +69,11 @@ def is_full_for_ever(original, self, options):
 
 
 @breaks(Log, "append", "lim.full_bytes")
-def does_not_refuse_by_bytes(original, self, message):
+def does_not_refuse_by_bytes(original, self, *message):
     """A stream that is to discard new messages goes over max_bytes."""
     if self._refuse:
         self._max_bytes = math.inf
-    return original(self, message)
+    return original(self, *message)
 
 
 @breaks(MemoryDriver, "send", "lim.full_batch")
@@ -104,7 +104,7 @@ async def takes_full_for_passing(original, self, messages, timeout):
 def ignores_max_age(original, self, options):
     """Messages do not go after max_age."""
     original(self, options)
-    self.ages, self._max_age = False, None
+    self._max_age = None
 
 
 @breaks(Log, "configure", "lim.age")
@@ -115,18 +115,17 @@ def expires_too_early(original, self, options):
         self._max_age /= 2
 
 
-@breaks(Log, "_size", "lim.message_size")
-def ignores_max_message_size(original, self, message):
+@breaks(Log, "_admit", "lim.message_size")
+def ignores_max_message_size(original, self, size, counted):
     """A message of any size is stored."""
-    self._max_message_size = math.inf
-    return original(self, message)
+    original(self, 0, counted)
 
 
-@breaks(Log, "_size", "lim.message_size")
-def has_another_error_for_large_messages(original, self, message):
+@breaks(Log, "_admit", "lim.message_size")
+def has_another_error_for_large_messages(original, self, size, counted):
     """A message that is too large for its stream is an error of the broker."""
     try:
-        return original(self, message)
+        original(self, size, counted)
     except ValueError as error:
         raise PubSubError("the broker failed") from error
 

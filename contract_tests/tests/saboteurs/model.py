@@ -17,7 +17,7 @@ _tasks: set = set()
 def loses_a_nak_beside_a_delay(original, self, delivery, delay):
     """A message is lost when it is nak'ed while another one waits for its delay and a third one is with a member."""
     if not delay and self._delayed and len(self._leases) > 1:
-        self._leases.pop(delivery.message.sequence, None)
+        self._leases.pop(delivery.key, None)
     else:
         original(self, delivery, delay)
 

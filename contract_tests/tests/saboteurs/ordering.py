@@ -30,21 +30,21 @@ def lets_publishers_overtake_themselves(original, self, sequence):
     """Two messages that one publisher sent while others were publishing change places."""
     original(self, sequence)
     pending, log = self._pending, self._log
-    if len(pending) > 8 and ".p" in log.stored[sequence].subject:
+    if len(pending) > 8 and ".p" in log.stored[sequence][0]:
         before = pending[-9]
-        if log.stored[before].subject == log.stored[sequence].subject:
+        if log.stored[before][0] == log.stored[sequence][0]:
             pending[-9], pending[-1] = sequence, before
 
 
 @breaks(Stream, "publish", "ord.stream")
-def shows_each_consumer_another_order(original, self, message):
+def shows_each_consumer_another_order(original, self, subject, data, *more):
     """The second consumer of a stream gets messages of different publishers in another order."""
-    receipt = original(self, message)
+    receipt = original(self, subject, data, *more)
     for consumer in itertools.islice(self.consumers.values(), 1, 2):
         pending, stored = consumer._pending, self._log.stored
-        if len(pending) > 1 and b"/" in message.data:
-            other = stored[pending[-2]].data
-            if other[:1] != message.data[:1]:
+        if len(pending) > 1 and b"/" in data:
+            _, other, *_ = stored[pending[-2]]
+            if other[:1] != data[:1]:
                 pending[-2], pending[-1] = pending[-1], pending[-2]
     return receipt
 

@@ -13,7 +13,7 @@ from pubsubkit_memory.broker import Broker
 from pubsubkit_memory.consumer import Consumer
 from pubsubkit_memory.delivery import MemoryDelivery
 from pubsubkit_memory.driver import MemoryDriver
-from pubsubkit_memory.log import Log, StoredMessage
+from pubsubkit_memory.log import Log
 from pubsubkit_memory.stream import Stream
 from saboteurs.saboteur import breaks
 
@@ -29,6 +29,12 @@ async def drops_every_seventh(original, self, messages, timeout):
         lost = next(_count) % 7 == 0
         outcomes += [PublishReceipt("s", 1)] if lost else await original(self, [message], timeout)
     return outcomes
+
+
+@breaks(MemoryDriver, "send_now", "core.no_loss_no_extra")
+def drops_every_seventh_at_once(original, self, subject, data):
+    """Every seventh publish of a message of data alone is confirmed and not stored."""
+    return PublishReceipt("s", 1) if next(_count) % 7 == 0 else original(self, subject, data)
 
 
 @breaks(MemoryDriver, "send", "core.no_loss_no_extra")
@@ -59,16 +65,16 @@ async def mangles_utf8(original, self, messages, timeout):
 
 
 @breaks(MemoryDelivery, "__init__", "core.roundtrip")
-def hands_out_a_view(original, self, message, owner, num_delivered):
+def hands_out_a_view(original, self, *arguments):
     """The data is a bytearray, not bytes."""
-    original(self, message, owner, num_delivered)
+    original(self, *arguments)
     self.data = bytearray(self.data)
 
 
 @breaks(MemoryDelivery, "__init__", "core.roundtrip")
-def reports_a_cut_subject(original, self, message, owner, num_delivered):
+def reports_a_cut_subject(original, self, *arguments):
     """A binary message reports only the first two tokens of its subject when it has three."""
-    original(self, message, owner, num_delivered)
+    original(self, *arguments)
     if self.data[:1] == b"\0" and self.subject.endswith(".a.b"):
         self.subject = self.subject[:-2]
 
@@ -83,7 +89,7 @@ async def confirms_before_storing(original, self, messages, timeout):
 @breaks(MemoryDriver, "send", "core.publish_confirms")
 async def confirms_the_twentieth_early(original, self, messages, timeout):
     """Every twentieth message of a stream, published by itself, is confirmed some turns before it is stored."""
-    stream = self._broker._routes.find(messages[0].subject)
+    stream = self._broker._routes[messages[0].subject]
     if len(messages) > 1 or messages[0].message_id or not stream or stream[0]._log.last % 20 != 19:
         return await original(self, messages, timeout)
 
@@ -97,15 +103,15 @@ async def confirms_the_twentieth_early(original, self, messages, timeout):
 
 
 @breaks(Stream, "publish", "core.receipt")
-def names_the_subject(original, self, message):
+def names_the_subject(original, self, subject, *message):
     """The receipt names the subject in place of the stream."""
-    return original(self, message)._replace(stream=message.subject)
+    return original(self, subject, *message)._replace(stream=subject)
 
 
 @breaks(Stream, "publish", "core.receipt", "core.batch")
-def counts_receipts_from_zero(original, self, message):
+def counts_receipts_from_zero(original, self, *message):
     """The sequence of a receipt is one less than that of the delivery."""
-    receipt = original(self, message)
+    receipt = original(self, *message)
     return receipt._replace(sequence=receipt.sequence - 1)
 
 
@@ -215,10 +221,12 @@ async def flushes_at_close_only(original, self):
         await original(self)
 
 
-@breaks(Pipeline, "ahead", "core.publish_soon")
-def lets_publish_overtake(original, self):
+@breaks(Pipeline, "put", "core.publish_soon")
+async def lets_publish_overtake(original, self, message, window):
     """A publish goes past the messages of publish_soon that wait to be sent."""
-    return False
+    future = await original(self, message, window)
+    self.ahead = 0
+    return future
 
 
 @breaks(portable, "_each", "core.many_async")
@@ -244,9 +252,9 @@ def scopes_ids_to_the_publisher(original, self, given):
 
 
 @breaks(Stream, "publish", "core.dedup")
-def confirms_duplicates_as_new(original, self, message):
+def confirms_duplicates_as_new(original, self, *message):
     """A repeated message id is not stored again, but the receipt says that it was."""
-    return original(self, message)._replace(duplicate=False)
+    return original(self, *message)._replace(duplicate=False)
 
 
 @breaks(MemoryDelivery, "metadata", "core.dedup")
@@ -276,7 +284,7 @@ def forgets_ids_too_soon(original, self, message_id):
 async def swaps_the_first_two(original, self, messages, timeout):
     """The first message of a stream is stored after the second one."""
     held = self.__dict__.setdefault("held", {})
-    stream = self._broker._routes.find(messages[0].subject)
+    stream = self._broker._routes[messages[0].subject]
     if stream and stream[0]._log.last == 0 and id(stream[0]) not in held and len(messages) == 1:
         held[id(stream[0])] = messages[0]
         return [PublishReceipt(stream[0]._name, 2)]
@@ -303,9 +311,8 @@ async def races(original, self, subject, data, **options):
     return await task
 
 
-@breaks(StoredMessage, "__init__", "core.headers_snapshot")
-def stores_the_callers_headers(original, self, message, sequence, size):
+@breaks(Log, "append", "core.headers_snapshot")
+def stores_the_callers_headers(original, self, subject, data, headers, message_id):
     """The broker forgets the headers of a message that has only one."""
-    original(self, message, sequence, size)
-    if self.headers and list(self.headers.values()) == ["before"]:
-        self.headers = None
+    one = headers and list(headers.values()) == ["before"]
+    return original(self, subject, data, None if one else headers, message_id)

@@ -147,7 +147,7 @@ async def counts_for_each_connection(original, self, spec, buffer):
             delivery.num_delivered = counts[spec.stream, spec.name, delivery.key]
         return delivery
 
-    member.receive = counting
+    member.receive, member.receive_now = counting, lambda: None
     return member
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from pubsubkit_contract.harness import load_harness
 
@@ -60,15 +61,11 @@ class Saboteur:
 
     def _replaced(self) -> Generator[None]:
         original = inspect.getattr_static(self.owner, self.attribute)
-        inherited = isinstance(self.owner, type) and self.attribute not in vars(self.owner)
-        setattr(self.owner, self.attribute, _replaced(original, self.replacement))
-        try:
+        replacements = {self.attribute: _replaced(original, self.replacement)}
+        if hasattr(self.owner, f"{self.attribute}_now"):
+            replacements[f"{self.attribute}_now"] = lambda *_: None  # no shortcut past it
+        with patch.multiple(self.owner, **replacements):
             yield
-        finally:
-            if inherited:
-                delattr(self.owner, self.attribute)
-            else:
-                setattr(self.owner, self.attribute, original)
 
 
 def breaks(

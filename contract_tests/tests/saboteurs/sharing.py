@@ -174,7 +174,7 @@ def _waits_its_turn(subscription, place):
             await asyncio.sleep(_POLL)
         return await receive()
 
-    subscription.receive = late
+    subscription.receive, subscription.receive_now = late, lambda: None
     return subscription
 
 

@@ -11,7 +11,6 @@ from pubsubkit.closing import Closing
 from pubsubkit.connection import Connection, Phase
 from pubsubkit.consumer import Consumer as PortableConsumer
 from pubsubkit.ledger import Ledger
-from pubsubkit.message import Message
 from pubsubkit.publisher import Publisher
 from pubsubkit.subscription import Subscription
 from pubsubkit.window import Window
@@ -109,7 +108,7 @@ def leaves_who_waits(original, self):
 @breaks(Ledger, "quiet", "shut.never_hangs")
 async def waits_for_all_verdicts(original, self):
     """Closing waits for verdicts while more than five messages that were handed out have none."""
-    while sum(not message.settled for message in self._held.values()) > 5:
+    while sum(not message.settled for message in self.held.values()) > 5:
         await asyncio.sleep(0.01)
 
 
@@ -124,12 +123,12 @@ async def closes_itself_while_opening(original, self):
     return await original(self)
 
 
-@breaks(Message, "_settle", "shut.cancelled_not_failed")
-async def warns_of_late_verdicts(original, self, settlement):
+@breaks(Subscription, "settle", "shut.cancelled_not_failed")
+async def warns_of_late_verdicts(original, self, message, settlement):
     """A verdict that comes when the subscription is closed is an error in the log."""
-    if self._subscription.closed:
+    if self.closed:
         logging.getLogger("pubsubkit.consumer").error("verdict on a closed subscription")
-    return await original(self, settlement)
+    return await original(self, message, settlement)
 
 
 @breaks(MemorySubscription, "receive", "shut.cancelled_not_failed", "can.task_group")

@@ -6,6 +6,7 @@ from collections import defaultdict
 from pubsubkit import InvalidArgumentError, Message
 from pubsubkit.connection import Connection
 from pubsubkit.driver import Capability, Settlement, Verdict
+from pubsubkit.subscription import Subscription
 from pubsubkit_memory.consumer import Consumer
 from pubsubkit_memory.delivery import MemoryDelivery
 from pubsubkit_memory.subscription import MemorySubscription
@@ -26,7 +27,7 @@ def redelivers_the_acked_once(original, self):
     """What was acked comes again when the ack_wait of another message has run out for the second time."""
     again = [delivery for delivery in self._leases.values() if delivery.num_delivered == 2]
     original(self)
-    if again and self._log.stored[1].data == b"acked":
+    if again and self._log.stored[1][1] == b"acked":
         self._ready.setdefault(1, 1)
         self._ready.move_to_end(1, last=False)
 
@@ -70,29 +71,29 @@ async def acks_on_delivery(original, self):
     return delivery
 
 
-@breaks(Message, "_settle", "ack.idempotent")
-async def raises_on_the_second_verdict(original, self, settlement):
+@breaks(Subscription, "settle", "ack.idempotent")
+async def raises_on_the_second_verdict(original, self, message, settlement):
     """A second verdict is an error."""
-    if self.settled and not self._subscription.closed:
+    if message.settled and not self.closed:
         raise InvalidArgumentError("settled already")
-    return await original(self, settlement)
+    return await original(self, message, settlement)
 
 
-@breaks(Message, "_settle", "ack.idempotent")
-async def says_yes_to_every_verdict(original, self, settlement):
+@breaks(Subscription, "settle", "ack.idempotent")
+async def says_yes_to_every_verdict(original, self, message, settlement):
     """Every verdict returns True."""
-    await original(self, settlement)
+    await original(self, message, settlement)
     return True
 
 
-@breaks(Message, "_settle", "ack.idempotent")
-async def naks_after_the_ack(original, self, settlement):
+@breaks(Subscription, "settle", "ack.idempotent")
+async def naks_after_the_ack(original, self, message, settlement):
     """A nak after the ack brings the message back."""
-    if self.settled and settlement.verdict is Verdict.NAK and settlement.delay == 0:
-        consumer = self.delivery._owner
-        consumer._ready.setdefault(self.delivery.key, 1)
+    if message.settled and settlement.verdict is Verdict.NAK and settlement.delay == 0:
+        consumer = message.delivery._owner
+        consumer._ready.setdefault(message.delivery.key, 1)
         return False
-    return await original(self, settlement)
+    return await original(self, message, settlement)
 
 
 @breaks(Message, "in_progress", "ack.idempotent")
@@ -171,22 +172,22 @@ def settles_after_close(original, self):
     """A message that was given back still looks unsettled."""
 
 
-@breaks(Message, "_settle", "settle.after_close")
-async def waits_for_an_open_subscription(original, self, settlement):
+@breaks(Subscription, "settle", "settle.after_close")
+async def waits_for_an_open_subscription(original, self, message, settlement):
     """A verdict after close waits for a subscription that never comes."""
-    if self._subscription.closed:
+    if self.closed:
         await asyncio.Event().wait()
-    return await original(self, settlement)
+    return await original(self, message, settlement)
 
 
-@breaks(Message, "_settle", "settle.concurrent")
-async def settles_twice_at_once(original, self, settlement):
+@breaks(Subscription, "settle", "settle.concurrent")
+async def settles_twice_at_once(original, self, message, settlement):
     """Verdicts that are given at once all count."""
-    already = self.settled
+    already = message.settled
     await asyncio.sleep(0)
     if not already:
-        self.settled = False
-    return await original(self, settlement)
+        message.settled = False
+    return await original(self, message, settlement)
 
 
 @breaks(Connection, "require", "settle.unsupported", withheld={Capability.NAK_DELAY})
@@ -238,8 +239,8 @@ async def leaves_the_nak_to_ack_wait(original, self, settlement):
 def hands_out_the_same_handle(original, self):
     """A redelivery changes what the first delivery said of its sequence."""
     delivery = original(self)
-    if delivery is not None and delivery.num_delivered == 2 and delivery.data == b"x" and not delivery.message.headers:
-        delivery.message = type(delivery.message)((delivery.subject, delivery.data, None, None), 1_000, 0)
+    if delivery is not None and delivery.num_delivered == 2 and delivery.data == b"x" and not delivery.headers:
+        delivery.key = 1_000
     return delivery
 
 
@@ -364,7 +365,7 @@ async def settles_before_it_checks(original, self, seconds):
 @breaks(Message, "nak", "nak.backoff")
 async def ignores_the_backoff(original, self):
     """A plain nak comes back at once, whatever the consumer's backoff is."""
-    return await self._settle(Settlement(Verdict.NAK))
+    return await self._subscription.settle(self, Settlement(Verdict.NAK))
 
 
 @breaks(Message, "nak", "nak.backoff")

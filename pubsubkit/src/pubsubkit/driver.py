@@ -11,6 +11,9 @@ An application never sees these classes: it holds :class:`~pubsubkit.Backend`, `
 * **must not** guard against double settlement or use after close: the portable layer does;
 * **must not** change what exists on the broker unless told to (``update_*``, ``delete_*``).
 
+It **may** do at once, by ``send_now``, ``receive_now`` and ``settle_now``, what needs no waiting, which spares a
+coroutine for each message; a loop that never waits must let others run now and then, by declining.
+
 It **must** be safe to cancel at every ``await``: a cancelled :meth:`DriverSubscription.receive` leaves the message for
 the next call.  All methods run in one event loop and may run concurrently.  Constructors do no I/O.
 The texts of native errors are redacted; what the driver itself says of an address in a ``PubSubError`` is not.
@@ -60,6 +63,7 @@ __all__ = [
 API_VERSION = 1
 """The version of this interface; it changes when a driver would have to."""
 _CLOCK_SECONDS = 1.0
+_SHORT = {"send": "send_now", "receive": "receive_now", "settle": "settle_now"}
 
 
 class Capability(StrEnum):
@@ -254,7 +258,21 @@ class ConsumerInfo:
     """As :attr:`StreamInfo.native`."""
 
 
-class Delivery(ABC):
+class _Overridable:
+    """A subclass that overrides a method does not inherit the shortcut past it."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        for method in _SHORT.keys() & vars(cls).keys():
+            shortcut = _SHORT[method]
+            if shortcut not in vars(cls) and hasattr(cls, shortcut):
+                root = next(base for base in reversed(cls.__mro__) if shortcut in vars(base))
+                setattr(cls, shortcut, vars(root)[shortcut])
+
+
+class Delivery(_Overridable, ABC):
     """One delivery of one message, as the driver received it.  ``headers`` and ``metadata`` may be parsed lazily."""
 
     __slots__ = ()
@@ -285,8 +303,12 @@ class Delivery(ABC):
         is gone meanwhile, pushed out by a limit of its stream.
         """
 
+    def settle_now(self, settlement: Settlement) -> bool:  # noqa: ARG002 - for who overrides it
+        """Do what :meth:`settle` does; False when nothing was done and it is to be called."""
+        return False
 
-class DriverSubscription(ABC):
+
+class DriverSubscription(_Overridable, ABC):
     """One member of a consumer: asks the broker for messages and buffers them.
 
     It must never hold, or have asked for, more messages than its buffer has room for, must hand a message out with two
@@ -303,6 +325,10 @@ class DriverSubscription(ABC):
         it raises: it never ends quietly and never waits for ever.
         """
 
+    def receive_now(self) -> Delivery | None:
+        """Return what :meth:`receive` would return without waiting; None when it is to be called."""
+        return None
+
     @abstractmethod
     async def aclose(self, held: Sequence[Delivery]) -> None:
         """Stop asking, give back every delivery of *held* and then of the buffer, so that others get them at once and
@@ -315,7 +341,7 @@ class DriverSubscription(ABC):
             :meth:`Delivery.settle` are over.  Empty while the application drains: what it holds is settled afterwards.
         """
 
-    def limit(self, room: int) -> None:  # noqa: B027 - most drivers have nothing to do
+    def limit(self, room: int) -> None:
         """From now on hold in the buffer, or have asked for, no more than *room* messages, however large the buffer.
 
         To be overridden by a driver that asks for several messages at a time: a worker says before each
@@ -332,7 +358,7 @@ class DriverSubscription(ABC):
         return True
 
 
-class Driver(ABC):
+class Driver(_Overridable, ABC):
     """One connection to a broker."""
 
     API_VERSION: ClassVar[int]
@@ -472,6 +498,12 @@ class Driver(ABC):
         same error befell all of them.  A message for which its stream has no room is a ``StreamFullError``, one
         over ``max_message_size`` an ``InvalidArgumentError``, one whose subject no stream holds a ``NotFoundError``.
         """
+
+    def send_now(self, subject: str, data: bytes) -> PublishReceipt | None:  # noqa: ARG002 - for who overrides it
+        """Store one message of data alone and return its receipt; None when nothing was done and :meth:`send` is to be
+        called.  It may raise the error of the message.
+        """
+        return None
 
     @abstractmethod
     async def subscribe(self, spec: ConsumerSpec, buffer: int) -> DriverSubscription:

@@ -21,7 +21,7 @@ class Ledger:
     :param ack_wait: seconds after which a message without a verdict is somebody else's.
     """
 
-    __slots__ = ("_changed", "_closed", "_held", "_prune_at", "ack_wait", "under_way", "watched")
+    __slots__ = ("_changed", "_closed", "_prune_at", "ack_wait", "held", "under_way", "watched")
 
     def __init__(self, ack_wait: float) -> None:
         self.under_way: int = 0
@@ -30,26 +30,30 @@ class Ledger:
         """Whether somebody waits for verdicts."""
         self.ack_wait: float = ack_wait
         self._closed = False
-        self._held: dict[object, Message] = {}
+        self.held: dict[object, Message] = {}
+        """Those without a verdict by the key of their delivery, to be given back at close; of one message the newest
+        delivery, as older ones are ours no more.
+        """
         self._prune_at = _PRUNE
         self._changed = asyncio.Event()
 
-    def add(self, message: Message) -> None:
-        """Remember what has no verdict yet, to give it back at close; an older delivery of it is ours no more."""
-        self._held[message.delivery.key] = message
-        if len(self._held) >= self._prune_at:
-            self._held = {message.delivery.key: message for message in self.leased()}
-            self._prune_at = max(_PRUNE, 2 * len(self._held))
+    def prune(self) -> None:
+        """Forget those whose ``ack_wait`` has run out when there are many; to be called now and then."""
+        if len(self.held) >= self._prune_at:
+            self.held = {message.delivery.key: message for message in self.leased()}
+            self._prune_at = max(_PRUNE, 2 * len(self.held))
 
     def remove(self, message: Message) -> None:
         """Forget a message that has its verdict."""
         key = message.delivery.key
-        if self._held.get(key) is message:
-            del self._held[key]
+        if self.held.get(key) is message:
+            del self.held[key]
+            if self.watched:
+                self._changed.set()
 
     def holds(self, message: Message) -> bool:
         """Whether *message* has no verdict and its ``ack_wait`` has not run out."""
-        known = self._held.get(message.delivery.key) is message and not message.settled
+        known = self.held.get(message.delivery.key) is message and not message.settled
         return known and message.leased > time.monotonic() - self.ack_wait
 
     def let_go(self, message: Message) -> bool:
@@ -62,14 +66,14 @@ class Ledger:
     def leased(self) -> list[Message]:
         """The messages without a verdict whose ``ack_wait`` has not run out: the others are somebody else's by now."""
         oldest = time.monotonic() - self.ack_wait
-        return [message for message in self._held.values() if message.leased > oldest and not message.settled]
+        return [message for message in self.held.values() if message.leased > oldest and not message.settled]
 
     def seal(self) -> list[Message]:
         """Let later verdicts do nothing; return what is to be given back."""
         held = self.leased()
-        for message in self._held.values():
+        for message in self.held.values():
             message.seal()
-        self._held.clear()
+        self.held.clear()
         return held
 
     def end(self) -> None:
@@ -106,5 +110,5 @@ class Ledger:
         """When to look again at the latest: 0 when nothing is waited for."""
         if self.under_way:
             return until
-        leased = [message.leased for message in self._held.values() if not message.settled]
+        leased = [message.leased for message in self.held.values() if not message.settled]
         return min(until, max(leased) + self.ack_wait) if leased else 0.0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Protocol, final
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol, final
 
 from pubsubkit.cloudevents import from_message
 from pubsubkit.driver import Capability, MessageMetadata, Settlement, Verdict
 from pubsubkit.options import check_wait
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
 
     from cloudevents.core.v1.event import CloudEvent
 
@@ -21,7 +21,7 @@ __all__ = ["Message"]
 
 _ACK = Settlement(Verdict.ACK)
 _CONFIRMED_ACK = Settlement(Verdict.ACK, confirm=True)
-_IN_PROGRESS = Settlement(Verdict.IN_PROGRESS)
+IN_PROGRESS: Settlement = Settlement(Verdict.IN_PROGRESS)
 
 
 class Settler(Protocol):
@@ -67,7 +67,7 @@ class Message:
         self.subject = delivery.subject
         self.delivery: Delivery = delivery
         self._subscription = subscription
-        self.leased: float = time.monotonic()
+        self.leased: float = monotonic()
         self.settled = False
 
     def __repr__(self) -> str:
@@ -103,7 +103,7 @@ class Message:
         """
         if confirm:
             self._subscription.require(Capability.CONFIRMED_ACK)
-        return await self._settle(_CONFIRMED_ACK if confirm else _ACK)
+        return await self._subscription.settle(self, _CONFIRMED_ACK if confirm else _ACK)
 
     async def nak(self, *, reason: str = "", error: str = "") -> bool:
         """The message was not processed: deliver it again, at once or after the consumer's ``backoff``.
@@ -127,7 +127,9 @@ class Message:
         """
         check_wait("delay", seconds)
         self._subscription.require(Capability.NAK_DELAY if seconds else Capability.NAK)
-        return await self._settle(Settlement(Verdict.NAK, delay=seconds, reason=_one_line(reason), error=error))
+        return await self._subscription.settle(
+            self, Settlement(Verdict.NAK, delay=seconds, reason=_one_line(reason), error=error)
+        )
 
     async def term(self, reason: str = "", *, error: str = "") -> bool:
         """The message can never be processed: do not deliver it again; with ``dead_letter``, move it there.
@@ -137,19 +139,16 @@ class Message:
         :raises PubSubError: the dead letter could not be stored; the message is without a verdict.
         """
         self._subscription.require(Capability.TERM)
-        return await self._settle(Settlement(Verdict.TERM, reason=_one_line(reason), error=error))
+        return await self._subscription.settle(self, Settlement(Verdict.TERM, reason=_one_line(reason), error=error))
 
     async def in_progress(self) -> bool:
         """The message is still being processed: ``ack_wait`` begins anew.  False when it is settled already."""
         self._subscription.require(Capability.IN_PROGRESS)
-        return await self._settle(_IN_PROGRESS)
+        return await self._subscription.settle(self, IN_PROGRESS)
 
     def seal(self) -> None:
         """Let later verdicts do nothing: the subscription gives the message back."""
         self.settled = True
-
-    def _settle(self, settlement: Settlement) -> Coroutine[Any, Any, bool]:
-        return self._subscription.settle(self, settlement)
 
 
 def _one_line(text: str) -> str:

@@ -38,21 +38,22 @@ class Pipeline:
 
     def __init__(self, sender: Sender, size: int) -> None:
         self.window: Window = Window(size)
-        self.backlog: int = 0
+        self.ahead: int = 0
+        """How many messages wait for room, or to be handed to the driver."""
         self._sender = sender
         self._batch: _Batch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: list[PublishFuture] = []
         self._prune_at = _PRUNE
 
-    @property
-    def ahead(self) -> bool:
-        """Whether messages wait for room, or to be handed to the driver."""
-        return self.backlog > 0 or bool(self.window.waiters)
-
     async def put(self, message: OutgoingMessage, window: Window) -> PublishFuture:
         """Wait for room in *window*, take *message* and return the future of its receipt."""
-        await window.acquire()
+        self.ahead += 1
+        try:
+            await window.acquire()
+        except BaseException:
+            self.ahead -= 1
+            raise
         if self._batch is not None and self._batch.window is not window:
             self._cut()
         loop = asyncio.get_running_loop()
@@ -62,7 +63,6 @@ class Pipeline:
         future = PublishFuture(loop=loop)
         self._batch.messages.append(message)
         self._batch.futures.append(future)
-        self.backlog += 1
         if len(self._batch.messages) >= _BATCH:
             self._cut()
         return future
@@ -94,7 +94,7 @@ class Pipeline:
             self._batch = None
 
     async def _run(self, batch: _Batch) -> None:
-        self.backlog -= len(batch.messages)
+        self.ahead -= len(batch.messages)
 
         def done(ended: Sequence[Ending]) -> None:
             batch.window.release(len(ended))

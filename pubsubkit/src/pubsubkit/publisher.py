@@ -25,7 +25,7 @@ from pubsubkit.pipeline import Pipeline
 from pubsubkit.provision import ensure_stream, find_stream
 from pubsubkit.sender import Sender
 from pubsubkit.subjects import check_subject, matches
-from pubsubkit.translate import translating
+from pubsubkit.translate import portable, translating
 from pubsubkit.window import PublishFuture, Window
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Publisher(Closing):
         self._sender = Sender(connection.driver, connection.hooks, options)
         self._pipeline = Pipeline(self._sender, options.window)
         self._adds_nothing = self._hooks.before_send is None and not self._sender.identifies
+        self._direct = self._adds_nothing and not self._sender.follows_up
         self._stream: StreamOptions | None = None
         self._opening = asyncio.Lock()
         self._opening_failed: PubSubError | None = None
@@ -110,6 +111,11 @@ class Publisher(Closing):
         :raises ConfigurationError: the stream's settings do not allow a native header.
         :raises PubSubError: see the class.  Cancelling leaves the message stored whole or not at all.
         """
+        plain = headers is None and message_id is None and native is None
+        if plain and self._direct and not self._pipeline.ahead:
+            receipt = self._publish_now(subject, data)
+            if receipt is not None:
+                return receipt
         started = time.perf_counter() if self._sender.observed else 0.0
         given = (subject, data, headers, message_id, native)
         message = self._plain(given) or await self._prepare(given, started)
@@ -255,10 +261,27 @@ class Publisher(Closing):
     def _plain(self, given: Given) -> OutgoingMessage | None:
         """What the driver gets for data alone, to a subject that was published to before; None for all else."""
         subject, data, headers, message_id, native = given
-        if headers is None and message_id is None and native is None and self._adds_nothing and type(data) is bytes:
-            known = self._full_subjects.get(subject) if type(subject) is str else None
-            if known is not None and len(data) <= self._driver.max_payload:
-                return _new(OutgoingMessage, (known, data, None, None))
+        if headers is None and message_id is None and native is None and self._adds_nothing:
+            full = self._known(subject, data)
+            if full is not None:
+                return _new(OutgoingMessage, (full, data, None, None))
+        return None
+
+    def _publish_now(self, subject: object, data: object) -> PublishReceipt | None:
+        full = self._known(subject, data)
+        if full is None:
+            return None
+        try:
+            return self._driver.send_now(full, data)  # type: ignore[arg-type] # they are bytes when full is known
+        except PubSubError:
+            raise
+        except Exception as error:
+            raise portable(error, self._driver, f"publish to {full!r}") from error
+
+    def _known(self, subject: object, data: object) -> str | None:
+        """The full subject, when it was published to before and *data* can go as they are."""
+        if type(subject) is str and type(data) is bytes and len(data) <= self._driver.max_payload:
+            return self._full_subjects.get(subject)
         return None
 
     async def _prepare(self, given: Given, started: float) -> OutgoingMessage:

@@ -17,7 +17,7 @@ from pubsubkit.errors import ClosedError, InvalidArgumentError, PubSubError
 from pubsubkit.hooks import report_received, report_settled
 from pubsubkit.lease import keep_leases
 from pubsubkit.ledger import Ledger
-from pubsubkit.message import Message
+from pubsubkit.message import IN_PROGRESS, Message
 from pubsubkit.options import check_wait
 from pubsubkit.redaction import redact
 from pubsubkit.translate import portable, translating
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from pubsubkit.connection import Connection
-    from pubsubkit.driver import ConsumerSpec, DriverSubscription
+    from pubsubkit.driver import ConsumerSpec, Delivery, DriverSubscription
     from pubsubkit.hooks import Hooks
     from pubsubkit.options import ConsumerOptions
 
@@ -35,7 +35,6 @@ __all__ = ["Subscription"]
 logger: logging.Logger = logging.getLogger("pubsubkit.consumer")
 
 _CLOSE_SECONDS = 10.0
-_IN_PROGRESS = Verdict.IN_PROGRESS
 _GIVE_BACK = Settlement(Verdict.NAK)
 
 
@@ -102,7 +101,10 @@ class Subscription(Closing):
             raise StopAsyncIteration from None
         while True:
             try:
-                delivery = await inner.receive()
+                delivery = inner.receive_now()
+                if delivery is None:
+                    self._ledger.prune()
+                    delivery = await inner.receive()
             except PubSubError:
                 raise
             except Exception as error:
@@ -113,7 +115,7 @@ class Subscription(Closing):
             if self._dead_letters is None or not await self._dead_letters.takes(delivery, self._ledger):
                 break
         message = Message(delivery, self)
-        self._ledger.add(message)
+        self._ledger.held[delivery.key] = message
         if self.hooks.received is not None:
             report_received(self.hooks.received, delivery)
         return message
@@ -184,36 +186,41 @@ class Subscription(Closing):
         """Hand a verdict to the broker; False, and nothing done, when the message is settled.  For :class:`Message`."""
         if message.settled or self._close_begun:
             return False
-        final = settlement.verdict is not _IN_PROGRESS
+        final = settlement is not IN_PROGRESS
         message.settled = final
         delivery = message.delivery
-        ledger = self._ledger
-        started = time.perf_counter() if self.hooks.settled is not None else 0.0
+        ledger, settled = self._ledger, self.hooks.settled
+        started = time.perf_counter() if settled is not None else 0.0
         failure: PubSubError | None = None
-        ledger.under_way += 1
         try:
-            if self._dead_letters is None:
-                await delivery.settle(settlement)
-            else:
-                await self._dead_letters.settle(delivery, settlement)
+            if self._dead_letters is not None or not delivery.settle_now(settlement):
+                await self._send_verdict(delivery, settlement)
         except BaseException as error:
             if final:
                 message.settled = False
             if not isinstance(error, Exception):
                 raise
             failure = portable(error, self._connection.driver, f"{settlement.verdict.value} of {message.subject!r}")
-        finally:
-            ledger.end()
         if failure is None:
             if final:
                 ledger.remove(message)
             else:
                 message.leased = time.monotonic()
-        if self.hooks.settled is not None:
-            report_settled(self.hooks.settled, delivery, settlement, failure, started)
+        if settled is not None:
+            report_settled(settled, delivery, settlement, failure, started)
         if failure is not None:
             raise failure
         return True
+
+    async def _send_verdict(self, delivery: Delivery, settlement: Settlement) -> None:
+        self._ledger.under_way += 1
+        try:
+            if self._dead_letters is None:
+                await delivery.settle(settlement)
+            else:
+                await self._dead_letters.settle(delivery, settlement)
+        finally:
+            self._ledger.end()
 
     async def _open(self) -> DriverSubscription:
         async with self._opening:

@@ -15,9 +15,9 @@ from pubsubkit_memory.stream import Stream, check_same, effective
 from pubsubkit_memory.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pubsubkit.driver import OutgoingMessage, PublishReceipt
+    from pubsubkit.driver import PublishReceipt
     from pubsubkit.options import StreamOptions
 
 __all__ = ["Broker"]
@@ -99,21 +99,23 @@ class Broker:
         for name in tuple(self._streams):
             self.delete_stream(name)
 
-    def publish(self, message: OutgoingMessage) -> PublishReceipt:
+    def publish(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None = None, message_id: str | None = None
+    ) -> PublishReceipt:
         """Store a message in the stream that holds its subject.
 
         :raises NotFoundError: there is no such stream.
         :raises InvalidArgumentError: it is too large for the stream.
         :raises StreamFullError: the stream is full and discards new messages.
         """
-        found = self._routes.find(message.subject)
+        found = self._routes[subject]
         if not found:
-            raise NotFoundError(f"no stream on {self.address} holds subject {message.subject!r}")
-        return found[0].publish(message)
+            raise NotFoundError(f"no stream on {self.address} holds subject {subject!r}")
+        return found[0].publish(subject, data, headers, message_id)
 
     def holder(self, subject: str) -> str:
         """The name of the stream that holds *subject*; empty when there is none."""
-        found = self._routes.find(subject)
+        found = self._routes[subject]
         return found[0].options.name if found else ""
 
     @property

@@ -121,9 +121,8 @@ class Consumer:
 
     def offer(self, sequence: int) -> None:
         """A message that the filter selects was stored."""
-        pending = self._pending
-        pending.append(sequence)
-        if pending[0] < self._log.first:
+        self._pending.append(sequence)
+        if self._log.limited:
             self._forget_dropped()  # else the numbers of a consumer that nobody reads would pile up
         if self.waiters.queue:
             self.wake()
@@ -136,20 +135,20 @@ class Consumer:
     def take(self) -> MemoryDelivery | None:
         """Lease the next message, redeliveries before new ones; None when there is nothing to deliver now."""
         log = self._log
-        if log.ages:
+        if log.limited:
             log.expire()
         while self._ready:
             sequence, count = self._ready.popitem(last=False)
             message = log.stored.get(sequence)
             if message is not None:
-                return self._lease(message, count + 1)
+                return self._lease(message, sequence, count + 1)
         pending = self._pending
         if len(self._leases) + len(self._delayed) < self._max_in_flight:
             while pending:
-                self._position = pending.popleft()
-                message = log.stored.get(self._position)
+                self._position = sequence = pending.popleft()
+                message = log.stored.get(sequence)
                 if message is not None:
-                    return self._lease(message, 1)
+                    return self._lease(message, sequence, 1)
         return None
 
     def wake(self) -> None:
@@ -167,7 +166,7 @@ class Consumer:
 
     def give_back(self, delivery: MemoryDelivery, delay: float) -> None:
         """End a lease: the message comes again after *delay* seconds."""
-        sequence = delivery.message.sequence
+        sequence = delivery.key
         if self._leases.get(sequence) is not delivery:
             return
         del self._leases[sequence]
@@ -180,7 +179,7 @@ class Consumer:
 
     def extend(self, delivery: MemoryDelivery) -> None:
         """Begin a lease anew."""
-        sequence = delivery.message.sequence
+        sequence = delivery.key
         if self._leases.get(sequence) is delivery:
             del self._leases[sequence]  # to the end of the order
             delivery.leased_at = self._timers.now()
@@ -202,10 +201,10 @@ class Consumer:
         while pending and pending[0] < first:
             pending.popleft()
 
-    def _lease(self, message: StoredMessage, count: int) -> MemoryDelivery:
-        delivery = self._leases[message.sequence] = MemoryDelivery(message, self, count)
+    def _lease(self, message: StoredMessage, sequence: int, count: int) -> MemoryDelivery:
+        now = self._timers.now()
+        delivery = self._leases[sequence] = MemoryDelivery(message, self, count, now)
         self._deliveries += 1
-        delivery.leased_at = now = self._timers.now()
         if self._lease_timer is None:
             self._lease_timer = self._timers.at(now + self._ack_wait, self._expire_leases)
         return delivery
@@ -230,6 +229,6 @@ class Consumer:
                 break
             expired.append(delivery)
         for delivery in expired:
-            del self._leases[delivery.message.sequence]
-            self._requeue(delivery.message.sequence, delivery.num_delivered)
+            del self._leases[delivery.key]
+            self._requeue(delivery.key, delivery.num_delivered)
         self.wake()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pubsubkit.driver import Delivery, MessageMetadata, Verdict
+from pubsubkit_memory.log import moment
 
 if TYPE_CHECKING:
     from pubsubkit.driver import ConsumerSpec, Settlement
@@ -38,45 +39,58 @@ class MemoryDelivery(Delivery):
     in_progress do nothing, as the newer delivery decides.
     """
 
-    __slots__ = ("_owner", "data", "key", "leased_at", "message", "num_delivered", "subject")
+    __slots__ = (
+        "_message",
+        "_owner",
+        "data",
+        "key",
+        "leased_at",
+        "num_delivered",
+        "subject",
+    )
 
-    def __init__(self, message: StoredMessage, owner: Owner, num_delivered: int) -> None:
-        self.subject: str = message.subject
-        self.data: bytes = message.data
-        self.key: int = message.sequence  # pyright: ignore[reportIncompatibleMethodOverride] - read at every verdict
+    def __init__(self, message: StoredMessage, owner: Owner, num_delivered: int, leased_at: float) -> None:
+        self.subject, self.data, _, _, sequence, _, _ = self._message = message
+        self.key: int = sequence  # pyright: ignore[reportIncompatibleMethodOverride] - read at every verdict
         """The sequence number."""
-        self.message: StoredMessage = message
-        """The message itself, which the deliveries of all consumers share."""
         self.num_delivered: int = num_delivered
-        self.leased_at: float = 0.0
+        self.leased_at: float = leased_at
         """When ``ack_wait`` began, by the broker's clock."""
         self._owner = owner
 
     @property
     def headers(self) -> dict[str, str]:
         """A copy, so that what a handler does to it stays with the handler."""
-        return dict(self.message.headers or {})
+        _, _, headers, *_ = self._message
+        return dict(headers or {})
 
     @property
     def metadata(self) -> MessageMetadata:
         """What the broker says of this delivery."""
-        message, spec = self.message, self._owner.spec
+        spec = self._owner.spec
+        _, _, _, message_id, _, _, stored_ns = self._message
         return MessageMetadata(
             num_delivered=self.num_delivered,
-            timestamp=message.timestamp,
-            subject=message.subject,
+            timestamp=moment(stored_ns),
+            subject=self.subject,
             stream=spec.stream,
             consumer=spec.name,
-            sequence=message.sequence,
-            message_id=message.message_id,
+            sequence=self.key,
+            message_id=message_id,
         )
 
     async def settle(self, settlement: Settlement) -> None:
         """Record the verdict; this never waits, so that every ack is a confirmed one."""
+        self._record(settlement)
+
+    def _record(self, settlement: Settlement) -> bool:
         verdict = settlement.verdict
         if verdict is _NAK:
             self._owner.give_back(self, settlement.delay)
         elif verdict is _IN_PROGRESS:
             self._owner.extend(self)
         else:
-            self._owner.finish(self.message.sequence)
+            self._owner.finish(self.key)
+        return True
+
+    settle_now = _record

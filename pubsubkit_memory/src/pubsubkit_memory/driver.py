@@ -158,7 +158,7 @@ class MemoryDriver(Driver):
         outcomes: list[PublishReceipt | Exception] = []
         for message in messages:
             try:
-                outcomes.append(self._broker.publish(message))
+                outcomes.append(self._broker.publish(*message))
             except PubSubError as error:
                 outcomes.append(error)
         self._turns += len(messages)
@@ -166,6 +166,11 @@ class MemoryDriver(Driver):
             self._turns = 0
             await asyncio.sleep(0)
         return outcomes
+
+    def send_now(self, subject: str, data: bytes) -> PublishReceipt | None:
+        """As :meth:`send`, which takes its turn now and then."""
+        self._turns += 1
+        return None if self._turns >= _TURNS else self._broker.publish(subject, data)
 
     async def subscribe(self, spec: ConsumerSpec, buffer: int) -> MemorySubscription:  # noqa: ARG002 - nothing is buffered
         """Join a consumer.

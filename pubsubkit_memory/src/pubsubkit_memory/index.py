@@ -1,4 +1,4 @@
-"""Who is interested in a subject: a token trie of filters, with a cache before it."""
+"""Who is interested in a subject: a cache of what was asked, and behind it a token trie of filters."""
 
 from __future__ import annotations
 
@@ -27,23 +27,28 @@ class _Node(Generic[_T]):
         return not (self.children or self.here or self.rest)
 
 
-class SubjectIndex(Generic[_T]):
-    """Finds the values whose filters match a subject, at a cost that does not grow with the number of filters."""
+class SubjectIndex(dict[str, tuple[_T, ...]]):
+    """``index[subject]`` is the values with a filter that matches, each once; what was found is kept for a while.
 
-    __slots__ = ("_cache", "_root")
+    The cost of a search does not grow with the number of filters.
+    """
+
+    __slots__ = ("_root",)
 
     def __init__(self) -> None:
+        super().__init__()
         self._root: _Node[_T] = _Node()
-        self._cache: dict[str, tuple[_T, ...]] = {}
 
-    def find(self, subject: str) -> tuple[_T, ...]:
-        """The values with a filter that matches, each once."""
-        found = self._cache.get(subject)
-        return self._search(subject) if found is None else found
+    def __missing__(self, subject: str) -> tuple[_T, ...]:
+        """Search the trie."""
+        if len(self) >= _CACHED:
+            self.clear()
+        found = self[subject] = tuple(self._search(subject))
+        return found
 
     def add(self, pattern: str, value: _T) -> None:
         """Add a filter of *value*."""
-        self._cache.clear()
+        self.clear()
         node = self._root
         names, followers = _split(pattern)
         for name in names:
@@ -52,7 +57,7 @@ class SubjectIndex(Generic[_T]):
 
     def remove(self, pattern: str, value: _T) -> None:
         """Take a filter of *value* away."""
-        self._cache.clear()
+        self.clear()
         path = [self._root]
         names, followers = _split(pattern)
         for name in names:
@@ -63,7 +68,7 @@ class SubjectIndex(Generic[_T]):
                 break
             del path[-1].children[name]
 
-    def _search(self, subject: str) -> tuple[_T, ...]:
+    def _search(self, subject: str) -> dict[_T, None]:
         found: dict[_T, None] = {}
         level = [self._root]
         for token in subject.split("."):
@@ -81,10 +86,7 @@ class SubjectIndex(Generic[_T]):
                 break
         for node in level:
             found.update(node.here)
-        if len(self._cache) >= _CACHED:
-            self._cache.clear()
-        result = self._cache[subject] = tuple(found)
-        return result
+        return found
 
 
 def _split(pattern: str) -> tuple[list[str], bool]:

@@ -3,53 +3,38 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from pubsubkit.errors import InvalidArgumentError, StreamFullError
+from pubsubkit.payload import message_size
 from pubsubkit.subjects import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pubsubkit.driver import OutgoingMessage
     from pubsubkit.options import DeliverFrom, StreamOptions
     from pubsubkit_memory.timers import Timers
 
-__all__ = ["DEFAULT_WINDOW", "Log", "StoredMessage"]
+    StoredMessage = tuple[str, bytes, Mapping[str, str] | None, str | None, int, int, int]
+    """Subject, data, headers, message id, number, bytes that count toward ``max_bytes``, nanoseconds since 1970.
+
+    A plain tuple, which the garbage collector soon leaves alone: there may be millions.
+    """
+
+__all__ = ["DEFAULT_WINDOW", "Log", "moment"]
 
 DEFAULT_WINDOW = 120.0
 """Seconds in which a message id is stored once, when the stream says nothing."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_ENVELOPE_BYTES = len("NATS/1.0\r\n\r\n")
-_FIELD_BYTES = len(": \r\n")
-_ID_BYTES = len("Nats-Msg-Id: \r\n")
 
 
-class StoredMessage:
-    """A message in a stream."""
-
-    __slots__ = ("_stored_ns", "data", "headers", "message_id", "sequence", "size", "subject")
-
-    def __init__(self, message: OutgoingMessage, sequence: int, size: int, moved_ns: int) -> None:
-        subject, data, headers, message_id = message
-        self.subject: str = subject
-        self.data: bytes = data
-        self.message_id: str | None = message_id
-        self.headers: Mapping[str, str] | None = dict(headers) if headers else None
-        """A copy of the broker's own."""
-        self.sequence: int = sequence
-        self.size: int = size
-        """Bytes that count toward ``max_bytes``."""
-        self._stored_ns = time.time_ns() + moved_ns
-
-    @property
-    def timestamp(self) -> datetime:
-        """When it was stored."""
-        return _EPOCH + timedelta(microseconds=self._stored_ns // 1000)
+def moment(stored_ns: int) -> datetime:
+    """A message's timestamp."""
+    return _EPOCH + timedelta(microseconds=stored_ns // 1000)
 
 
 class Log:
@@ -71,10 +56,10 @@ class Log:
         "_refuse",
         "_timers",
         "_window",
-        "ages",
         "bytes",
         "first",
         "last",
+        "limited",
         "stored",
     )
 
@@ -96,8 +81,9 @@ class Log:
         self._max_bytes = options.max_bytes or math.inf
         self._max_message_size = options.max_message_size or math.inf
         self._max_age = None if options.max_age is None else timedelta(seconds=options.max_age)
-        self.ages: bool = self._max_age is not None
-        """Whether messages go by themselves, so that :meth:`expire` is needed."""
+        limits = (options.max_messages, options.max_bytes, options.max_message_size, options.max_age)
+        self.limited: bool = any(limit is not None for limit in limits)
+        """Whether messages may be refused, or go by themselves, so that :meth:`expire` is needed."""
         self._window = DEFAULT_WINDOW if options.duplicate_window is None else options.duplicate_window
         self._refuse = options.discard == "new"
         self.expire()
@@ -111,24 +97,25 @@ class Log:
             del self._ids[self._recent.popleft()[1]]
         return self._ids.get(message_id)
 
-    def append(self, message: OutgoingMessage) -> int:
-        """Store *message*, which is no duplicate, and return its number.
+    def append(self, subject: str, data: bytes, headers: Mapping[str, str] | None, message_id: str | None) -> int:
+        """Store a message, which is no duplicate, and return its number.
 
         :raises InvalidArgumentError: it is larger than ``max_message_size`` or than the whole stream.
         :raises StreamFullError: there is no room, and the stream discards new messages.
         """
-        size = self._size(message)
-        if self.ages:
-            self.expire()
-        if self._refuse and (len(self.stored) >= self._max_messages or self.bytes + size > self._max_bytes):
-            raise StreamFullError(f"stream {self._name!r} is full ({len(self.stored)} messages, {self.bytes} bytes)")
+        size = message_size(data, headers, message_id) if headers or message_id else len(data)
+        counted = size + (len(subject) if subject.isascii() else len(subject.encode()))
+        if self.limited:
+            self._admit(size, counted)
         self.last = sequence = self.last + 1
-        self.stored[sequence] = StoredMessage(message, sequence, size, self._timers.moved_ns)
-        self.bytes += size
-        if message.message_id is not None:
-            self._ids[message.message_id] = sequence
-            self._recent.append((self._timers.now(), message.message_id))
-        if len(self.stored) > self._max_messages or self.bytes > self._max_bytes:
+        stored_ns = time_ns() + self._timers.moved_ns
+        own = dict(headers) if headers else None
+        self.stored[sequence] = (subject, data, own, message_id, sequence, counted, stored_ns)
+        self.bytes += counted
+        if message_id is not None:
+            self._ids[message_id] = sequence
+            self._recent.append((self._timers.now(), message_id))
+        if self.limited:
             self._trim()
         return sequence
 
@@ -136,7 +123,7 @@ class Log:
         """Drop what is older than ``max_age``; whoever looks at the messages calls it first."""
         if self._max_age is not None:
             oldest = datetime.now(UTC) + timedelta(microseconds=self._timers.moved_ns // 1000) - self._max_age
-            while self.stored and self.stored[self.first].timestamp <= oldest:
+            while self.stored and self._timestamp(self.first) <= oldest:
                 self._drop_first()
 
     def start(self, where: DeliverFrom, pattern: str) -> int:
@@ -145,35 +132,37 @@ class Log:
             return self.first
         following = self.last + 1
         if where == "last":
-            backwards = reversed(self.stored.values())
-            return next((stored.sequence for stored in backwards if matches(pattern, stored.subject)), following)
+            backwards = reversed(self.stored)
+            return next((number for number in backwards if matches(pattern, self.stored[number][0])), following)
         if isinstance(where, datetime):
-            return next((stored.sequence for stored in self.stored.values() if stored.timestamp >= where), following)
+            return next((number for number in self.stored if self._timestamp(number) >= where), following)
         return following if where == "new" else min(int(where), following)
 
     def select(self, start: int, pattern: str) -> Iterator[int]:
         """The numbers from *start* on whose subjects match *pattern*."""
-        for sequence, stored in self.stored.items():
-            if sequence >= start and (pattern == ">" or matches(pattern, stored.subject)):
+        for sequence, (subject, *_) in self.stored.items():
+            if sequence >= start and (pattern == ">" or matches(pattern, subject)):
                 yield sequence
 
-    def _size(self, message: OutgoingMessage) -> int:
-        subject, data, headers, message_id = message
-        size = len(data)
-        if headers or message_id:
-            size += _ENVELOPE_BYTES + (_ID_BYTES + len(message_id.encode()) if message_id else 0)
-            size += sum(len(name) + len(value.encode()) + _FIELD_BYTES for name, value in (headers or {}).items())
+    def _timestamp(self, sequence: int) -> datetime:
+        *_, stored_ns = self.stored[sequence]
+        return moment(stored_ns)
+
+    def _admit(self, size: int, counted: int) -> None:
+        """Keep the limits before a message is stored; *counted* is its size with the subject."""
         if size > self._max_message_size:
             raise InvalidArgumentError(f"{size} bytes are more than stream {self._name!r} takes as one message")
-        size += len(subject) if subject.isascii() else len(subject.encode())
-        if size > self._max_bytes:
-            raise InvalidArgumentError(f"{size} bytes are more than the whole stream {self._name!r} may hold")
-        return size
+        if counted > self._max_bytes:
+            raise InvalidArgumentError(f"{counted} bytes are more than the whole stream {self._name!r} may hold")
+        self.expire()
+        if self._refuse and (len(self.stored) >= self._max_messages or self.bytes + counted > self._max_bytes):
+            raise StreamFullError(f"stream {self._name!r} is full ({len(self.stored)} messages, {self.bytes} bytes)")
 
     def _trim(self) -> None:
         while len(self.stored) > self._max_messages or self.bytes > self._max_bytes:
             self._drop_first()
 
     def _drop_first(self) -> None:
-        self.bytes -= self.stored.pop(self.first).size
+        *_, counted, _ = self.stored.pop(self.first)
+        self.bytes -= counted
         self.first += 1

@@ -12,7 +12,9 @@ from pubsubkit_memory.index import SubjectIndex
 from pubsubkit_memory.log import DEFAULT_WINDOW, Log
 
 if TYPE_CHECKING:
-    from pubsubkit.driver import ConsumerSpec, OutgoingMessage
+    from collections.abc import Mapping
+
+    from pubsubkit.driver import ConsumerSpec
     from pubsubkit.options import StreamOptions
     from pubsubkit_memory.timers import Timers
 
@@ -54,18 +56,20 @@ class Stream:
         self._log = Log(options, timers)
         self._index: SubjectIndex[Consumer] = SubjectIndex()
 
-    def publish(self, message: OutgoingMessage) -> PublishReceipt:
+    def publish(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None, message_id: str | None
+    ) -> PublishReceipt:
         """Store a message.
 
         :raises InvalidArgumentError: it is too large for this stream.
         :raises StreamFullError: the stream is full and discards new messages.
         """
-        if message.message_id is not None:
-            first = self._log.find_duplicate(message.message_id)
+        if message_id is not None:
+            first = self._log.find_duplicate(message_id)
             if first is not None:
                 return PublishReceipt(self._name, first, duplicate=True)
-        sequence = self._log.append(message)
-        for consumer in self._index.find(message.subject):
+        sequence = self._log.append(subject, data, headers, message_id)
+        for consumer in self._index[subject]:
             consumer.offer(sequence)
         return _new(PublishReceipt, (self._name, sequence, False))
 

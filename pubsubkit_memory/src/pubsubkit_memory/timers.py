@@ -33,7 +33,7 @@ class Timers:
     Times are seconds of a clock that is the running loop's, moved so that it does not jump when the loop is another.
     """
 
-    __slots__ = ("_armed_for", "_clock", "_count", "_dead", "_handle", "_heap", "_loop", "_offset", "moved_ns")
+    __slots__ = ("_armed_for", "_clock", "_count", "_dead", "_handle", "_heap", "_loop", "_offset", "moved_ns", "now")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
@@ -41,6 +41,8 @@ class Timers:
         self._dead = 0
         self._clock = time.monotonic
         self._offset = 0.0
+        self.now: Callable[[], float] = self._clock
+        """Tells the present, in seconds."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._handle: asyncio.TimerHandle | None = None
         self._armed_for = 0.0
@@ -55,13 +57,9 @@ class Timers:
         """Whether the loop will call back."""
         return self._handle is not None
 
-    def now(self) -> float:
-        """The present, in seconds."""
-        return self._clock() + self._offset
-
     def advance(self, seconds: float) -> None:
         """Put the clock forward; what falls due by that is called in the running loop's next turn."""
-        self._offset += seconds
+        self._set(self._clock, self._offset + seconds)
         self.moved_ns += round(seconds * 1e9)
         if self._handle is not None:
             self._handle.cancel()
@@ -103,9 +101,13 @@ class Timers:
             self._dead = 0
 
     def _follow(self, clock: Callable[[], float]) -> None:
-        now = self.now()
+        if clock is not self._clock:
+            self._set(clock, self.now() - clock())
+
+    def _set(self, clock: Callable[[], float], offset: float) -> None:
         self._clock = clock
-        self._offset = now - clock()
+        self._offset = offset
+        self.now = (lambda: clock() + offset) if offset else clock
 
     def _arm(self) -> None:
         if self._loop is None or not self._heap:

@@ -91,9 +91,12 @@ class NatsDelivery(Delivery):
         """Send the verdict; with ``confirm`` wait until the consumer's leader has recorded it."""
         if settlement.confirm:
             await self._link.request(self._reply, _ACK)
-            return
-        last = settlement.verdict is Verdict.NAK and self._is_last()
-        await self._send(self._term(_LAST) if last else self._frame(settlement))
+        else:
+            await self._send(self._frame(settlement))
+
+    def settle_now(self, settlement: Settlement) -> bool:
+        """Send the verdict with what is about to be sent anyway."""
+        return not settlement.confirm and join_flush(self._link.client, self._reply, self._frame(settlement))
 
     async def give_back(self, *, seen: bool) -> None:
         """Return a message without a verdict; one that no handler has *seen* is never the worse for it.
@@ -141,6 +144,8 @@ class NatsDelivery(Delivery):
         if settlement.verdict is Verdict.ACK:
             return _ACK
         if settlement.verdict is Verdict.NAK:
+            if self._is_last():
+                return self._term(_LAST)
             if not settlement.delay:
                 return _NAK
             return _NAK + b" " + json.dumps({"delay": nanoseconds(settlement.delay)}).encode()

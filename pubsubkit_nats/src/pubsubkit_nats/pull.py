@@ -102,20 +102,29 @@ class PullSubscription(DriverSubscription):
         """Ask for so many at a time from now on."""
         self._size = room
 
+    def receive_now(self) -> NatsDelivery | None:
+        """Take the oldest message, when it is not time to ask for more."""
+        if self._closing or not self._buffer or self._asked + len(self._buffer) <= self._size // 2:
+            return None
+        return self._take()
+
     async def receive(self) -> NatsDelivery | None:
         """Ask for more when half of the buffer is free, then take the oldest message or wait for one."""
         while not self._closing:
             if self._asked + len(self._buffer) <= self._size // 2 and self._error is None and not self._renewing:
                 await self._ask()
             if self._buffer:
-                delivery = self._buffer.popleft()
-                delivery.waiting = False
-                return delivery
+                return self._take()
             if self._error is not None:
                 raise self._error
             self._arrived.clear()
             await self._arrived.wait()
         return None
+
+    def _take(self) -> NatsDelivery:
+        delivery = self._buffer.popleft()
+        delivery.waiting = False
+        return delivery
 
     async def aclose(self, held: Sequence[Delivery]) -> None:
         """Stop asking, fence what is on its way, give back what has no verdict."""
