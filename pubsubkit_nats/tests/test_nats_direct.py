@@ -129,3 +129,32 @@ async def test_an_unforeseen_error_does_not_end_the_attempts_to_reconnect(
                 await publisher.publish("s.x", b"after")
     assert not failures
     assert caplog.text.count("could not be greeted") == 2
+
+
+async def test_the_socket_is_tapped_again_after_a_reconnect(server: NatsServer):
+    """A message is handed over by the event loop itself, not by a task that it had to wake up for it."""
+    tasks: list[asyncio.Task[object] | None] = []
+    arrived = asyncio.Event()
+
+    def sink(*_: object) -> None:
+        tasks.append(asyncio.current_task())
+        arrived.set()
+
+    async def ignore(_: Exception) -> None:
+        """It is lost on purpose."""
+
+    client = new_client()
+    await client.connect(server.url, reconnect_time_wait=0.01, error_cb=ignore)
+    await subscribe(client, "a", sink)
+    async with asyncio.timeout(10):
+        for count in (1, 2):
+            await client.flush()  # nothing else is on its way then
+            await client.publish("a", b"")
+            await arrived.wait()
+            assert tasks == [None] * count
+            arrived.clear()
+            if count == 1:
+                await server.restart(crash=True)
+                while not client.is_connected or client.stats["reconnects"] < 1:
+                    await asyncio.sleep(0.01)
+    await client.close()

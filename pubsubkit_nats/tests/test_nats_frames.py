@@ -1,6 +1,7 @@
 """Frames as they come off the socket, cut anywhere, through our parser and nats-py's."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -23,7 +24,7 @@ FRAMES = (
     b"HMSG other 2 %d %d\r\n%bdata\r\n" % (len(HEADERS), len(HEADERS) + 4, HEADERS),
     b"PONG\r\n",
     b"-ERR 'Permissions Violation for Publish to \"1 1\"'\r\n",
-    b"MSG s.x 1 r 70000\r\n%b\r\n" % (b"\r\n" * 35000),
+    b"MSG s.x 1 r 70000\r\n%b\r\n" % (b"MSG s.x 1 0\r\n\r\n" * 4667)[:70000],
     b"MSG s.x 1 r 3\r\nend\r\n",
 )
 
@@ -76,6 +77,65 @@ async def test_our_parser_sees_what_that_of_nats_py_sees(size: int):
     found = await parsed(direct, iter(chunks))
     assert found == await parsed(Parser, iter(chunks))
     assert len(found) == 2 * (len(FRAMES) - 1)
+
+
+async def tapped(chunks: Iterable[bytes], turns: int) -> list[object]:
+    """What comes of *chunks* off a socket with a read loop behind it, and *turns* of the event loop between them."""
+    recorder, reader = Recorder(), asyncio.StreamReader()
+    direct(recorder)
+    recorder.frames.tap(reader)
+
+    async def read() -> None:
+        while data := await reader.read(32768):
+            await recorder.frames.parse(data)
+
+    reading = asyncio.ensure_future(read())
+    for chunk in chunks:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reader.feed_data(chunk)
+    reader.feed_eof()
+    async with asyncio.timeout(5):
+        await reading
+    assert not recorder.frames.buf
+    return recorder.seen
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("size", [5, 16, 61, 1000, 32768, 100_000, 1_000_000])
+async def test_the_socket_and_the_read_loop_keep_the_order(size: int, turns: int):
+    """Wherever the reads are cut and however often the read loop runs, nothing overtakes, and nothing is lost."""
+    stream = b"".join(FRAMES) * 2
+    chunks = [stream[start:end] for start, end in pairwise([*range(0, len(stream), size), len(stream)])]
+    assert await tapped(chunks, turns) == await parsed(Parser, iter(chunks))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_a_frame_overtakes_no_other(turns: int):
+    """Frame by frame, as they come on a connection that is nearly idle."""
+    assert await tapped(FRAMES * 2, turns) == await parsed(Parser, iter(FRAMES * 2))
+
+
+async def test_a_message_does_not_wait_for_the_read_loop():
+    """It is handed over while it comes off the socket; behind what the read loop was woken up for it waits."""
+    recorder, reader = Recorder(), asyncio.StreamReader()
+    direct(recorder)
+    recorder.frames.tap(reader)
+    reading = asyncio.ensure_future(reader.read(100))
+    await asyncio.sleep(0)
+    reader.feed_data(FRAMES[0][:30])
+    reader.feed_data(b"")
+    assert recorder.seen == []
+    await reading
+    await recorder.frames.parse(reading.result())
+    reading = asyncio.ensure_future(reader.read(100))
+    await asyncio.sleep(0)
+    reader.feed_data(FRAMES[0][30:] + FRAMES[1])
+    assert [data for _, _, data, _ in recorder.seen] == [b"hello", b""]
+    reader.feed_data(b"PING\r\n")
+    reader.feed_data(FRAMES[0])
+    assert len(recorder.seen) == 2
+    assert await reading == b"PING\r\n" + FRAMES[0]
 
 
 @pytest.mark.parametrize("frame", [b"MSG s.x 1 r five\r\nhello\r\n", b"NONSENSE\r\n", b"HMSG s.x 1 r x 5\r\nhello\r\n"])

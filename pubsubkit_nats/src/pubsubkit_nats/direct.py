@@ -57,6 +57,7 @@ _STATE = (
     _READING,
 )
 _PARSER = "_ps"
+_READER = "_io_reader"
 
 
 class DirectClient(Client):
@@ -139,6 +140,9 @@ class DirectClient(Client):
         self.frames.reset()
         try:
             await super()._process_connect_init()
+            reader = getattr(self._transport, _READER, None)
+            if isinstance(reader, asyncio.StreamReader):
+                self.frames.tap(reader)
         except (NatsError, OSError):
             raise
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Takes messages out of what nats-py's read loop has read.
+"""Takes messages out of what comes off the socket, or out of what nats-py's read loop has read.
 
 nats-py's parser matches regular expressions against a buffer, from which it then cuts what it has dealt with, and calls
 a coroutine for each message.
@@ -7,7 +7,8 @@ a coroutine for each message.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from asyncio import StreamReader
+from typing import TYPE_CHECKING, Any
 
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, CRLF_SIZE, Parser
@@ -27,6 +28,8 @@ logger: logging.Logger = logging.getLogger("pubsubkit.nats")
 _CRLF = b"\r\n"
 _MSG, _HMSG = b"MSG", b"HMSG"
 _LARGE = 64 * 1024
+_WAITER = "_waiter"
+"""The attribute of a StreamReader that is None unless somebody waits for more, and from when more has come."""
 
 
 class FrameParser(Parser):
@@ -45,14 +48,28 @@ class FrameParser(Parser):
         self._parse_headers = parse_headers
         self._stats = client.stats
 
+    def tap(self, reader: StreamReader) -> None:
+        """Take messages as they come off the socket, in place of waking up the read loop for them.
+
+        The read loop gets what is for no sink or has headers, and everything while it is at work on what came before.
+        """
+
+        def feed_data(data: Any) -> None:
+            if getattr(reader, _WAITER, None) is not None and self.state == AWAITING_CONTROL_LINE:
+                data = self._joined(data)
+                data = data[self._take(data, 0) :]
+            if data:
+                StreamReader.feed_data(reader, data)
+
+        reader.feed_data = feed_data  # type: ignore[method-assign]
+
     async def parse(self, data: bytes = b"") -> None:
         """Take what was read, in order.
 
         :raises ProtocolError: it is not what a server says.
         """
-        if self.buf and self.state == AWAITING_CONTROL_LINE:
-            data = bytes(self.buf) + data
-            self.buf.clear()
+        if self.state == AWAITING_CONTROL_LINE:
+            data = self._joined(data)
         at, length = 0, len(data)
         while at < length:
             if self.state != AWAITING_CONTROL_LINE:
@@ -60,6 +77,7 @@ class FrameParser(Parser):
                 await super().parse(data[at:end])
                 at = end
                 continue
+            at = self._take(data, at)
             line = data.find(_CRLF, at)
             if line < 0:
                 break
@@ -75,14 +93,36 @@ class FrameParser(Parser):
                 break
             else:
                 at = end + CRLF_SIZE
-                headers = None
-                if fields[0] == _HMSG:
-                    payload = start + _number(fields.pop(-2))
-                    headers = await self._parse_headers(data[start:payload])
-                    start = payload
+                payload = start + _number(fields.pop(-2))
+                headers = await self._parse_headers(data[start:payload])
                 reply = fields[3] if len(fields) > 4 else b""
-                self.hand_over(sink, fields[1], reply, data[start:end], headers)
+                self.hand_over(sink, fields[1], reply, data[payload:end], headers)
         self.buf += data[at:]
+
+    def _joined(self, data: bytes) -> bytes:
+        """*data* behind what is incomplete."""
+        if self.buf:
+            data = bytes(self.buf) + data
+            self.buf.clear()
+        return data
+
+    def _take(self, data: bytes, at: int) -> int:
+        """Hand over the whole messages from *at* on that have a sink and no headers; return where they end."""
+        sinks, length = self.sinks, len(data)
+        while data.startswith(_MSG, at):
+            line = data.find(_CRLF, at)
+            fields = data[at:line].split()
+            sink = sinks.get(fields[2]) if line > 0 and len(fields) > 3 and fields[0] == _MSG else None
+            if sink is None or not fields[-1].isdigit():
+                break
+            start = line + CRLF_SIZE
+            end = start + int(fields[-1])
+            if end + CRLF_SIZE > length:
+                break
+            at = end + CRLF_SIZE
+            reply = fields[3] if len(fields) > 4 else b""
+            self.hand_over(sink, fields[1], reply, data[start:end], None)
+        return at
 
     def hand_over(self, sink: Sink, subject: bytes, reply: bytes, data: bytes, headers: Headers) -> None:
         """Call *sink*; what it raises would end the read loop, and so would a subject that is no UTF-8."""
