@@ -127,6 +127,23 @@ async def test_the_last_delivery_of_a_cancelled_call_is_not_lost_to_who_looks(tm
             assert (await backend.consumer_info("s", "d")).num_ack_pending == 0
 
 
+async def test_a_late_ack_settles_what_a_cancelled_call_gives_back(tmp_path: Path):
+    """A message whose last delivery nobody has seen is settled by the handle of the one before, and stays so."""
+    options = ConsumerOptions(stream_name="s", consumer_name="d", max_deliver=2)
+    async with connect(f"sqlite://{tmp_path}/events.db") as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"1")
+        async with backend.consumer(options).subscribe() as first:
+            message = await anext(first)
+            end = "UPDATE deliveries SET due = 0"
+            await first._inner._broker.read(lambda file: file.execute(end).rowcount)
+            async with backend.consumer(options).subscribe() as second:
+                taking = await cancel_a_call(second)
+                assert (await taking).row.delivered == 2
+                assert await message.ack()
+            assert (await backend.consumer_info("s", "d")).num_ack_pending == 0
+
+
 async def test_ack_wait_is_lowered_beside_a_member(tmp_path: Path):
     """A member that has joined before hands out what it takes, with the lease that holds now."""
     async with connect(f"sqlite://{tmp_path}/events.db") as backend:

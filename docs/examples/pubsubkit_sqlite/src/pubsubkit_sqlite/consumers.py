@@ -65,6 +65,8 @@ class Found(NamedTuple):
 
     None when only a change can bring a message.
     """
+    until: float = 0.0
+    """By ``time.time()``: with a row, when its lease ends."""
 
 
 def create(file: Connection, spec: ConsumerSpec) -> None:
@@ -151,7 +153,7 @@ def take(file: Connection, number: int) -> Found:
     if row is not None:
         lease = (number, row.sequence, row.delivered, now + spec.ack_wait)
         file.execute("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?)", lease)
-        return Found(row, now + spec.ack_wait / 3)
+        return Found(row, now + spec.ack_wait / 3, now + spec.ack_wait)
     if scanning:
         return Found(None, now)
     return Found(None, file.execute("SELECT min(due) FROM deliveries WHERE consumer = ?", (number,)).fetchone()[0])
@@ -176,15 +178,20 @@ def extend(file: Connection, number: int, row: Row) -> None:
         file.execute(change, (until, number, row.sequence, row.delivered))
 
 
-def give_back(file: Connection, number: int, held: Sequence[Row], unseen: Row | None) -> None:
-    """Have *held* delivered again, and then *unseen*, which does not count as delivered."""
+def give_back(file: Connection, number: int, held: Sequence[Row], unseen: Found) -> None:
+    """Have *held* delivered again, and then *unseen*, which does not count as delivered.
+
+    While the lease of *unseen* lasts, a message without a row was settled by a stale handle, and stays so.  Later it
+    may have been forgotten as well, which looks the same, and it is delivered again.
+    """
     now = time.time()
     for row in held:
         _give_back(file, number, row, now)
-    if unseen is not None:
+    if unseen.row is not None:
         change = "UPDATE deliveries SET due = ?, count = count - 1 WHERE consumer = ? AND sequence = ? AND count = ?"
-        if not file.execute(change, (now, number, unseen.sequence, unseen.delivered)).rowcount:
-            _remember(file, number, unseen, now)
+        given = file.execute(change, (now, number, unseen.row.sequence, unseen.row.delivered)).rowcount
+        if not given and unseen.until <= now:
+            _remember(file, number, unseen.row, now)
 
 
 def _find(file: Connection, stream: str, name: str) -> tuple[int, ConsumerSpec] | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteDelivery", "SqliteSubscription"]
 
+_NOTHING = Found(None, None)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -133,7 +134,7 @@ class SqliteSubscription(DriverSubscription):
                     if not left_over or _is_fresh(found):
                         return SqliteDelivery(self._broker, self._number, self._spec, found.row)
                     with suppress(FileGoneError):  # its lease is over by itself
-                        await self._give_back([], found.row)
+                        await self._give_back([], found)
                     continue
                 waiting = asyncio.ensure_future(self._broker.changed(since, found.due))
                 try:
@@ -145,22 +146,22 @@ class SqliteSubscription(DriverSubscription):
     async def aclose(self, held: Sequence[Delivery]) -> None:
         """End :meth:`receive`; give back *held*, and what was taken and not handed out."""
         self._closing.set_result(None)
-        unseen = None
+        unseen = _NOTHING
         if self._taking is not None:
             with suppress(Exception):  # then nothing was taken
-                unseen = (await self._taking).row
+                unseen = await self._taking
         rows = [delivery.row for delivery in held if isinstance(delivery, SqliteDelivery)]
-        if rows or unseen is not None:
+        if rows or unseen.row is not None:
             await self._give_back(rows, unseen)
 
-    async def _give_back(self, held: Sequence[Row], unseen: Row | None) -> None:
+    async def _give_back(self, held: Sequence[Row], unseen: Found) -> None:
         await self._broker.write(partial(consumers.give_back, number=self._number, held=held, unseen=unseen))
 
     def _found(self, taking: asyncio.Future[Found]) -> Found:
         try:
             return taking.result()
         except FileGoneError:
-            return Found(None, None)  # its return is a change
+            return _NOTHING  # its return is a change
         except NotFoundError:
             self._deleted = True
             raise
