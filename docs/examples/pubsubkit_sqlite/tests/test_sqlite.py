@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,82 @@ async def test_the_last_delivery_of_a_cancelled_call_is_not_lost_to_who_looks(tm
             assert (message.data, message.metadata.num_delivered) == (b"1", 1)
             assert await message.ack()
             assert (await backend.consumer_info("s", "d")).num_ack_pending == 0
+
+
+async def leave_a_stale_call(messages):
+    """Cancel a call that takes a message, and let the time pass in which the next one may hand it out."""
+    taking = await cancel_a_call(messages)
+    messages._inner._taking = asyncio.get_running_loop().create_future()
+    messages._inner._taking.set_result((await taking)._replace(due=0.0))
+
+
+@pytest.fixture
+async def stale(tmp_path: Path):
+    """A member of a consumer, and what a cancelled call has left to it too long ago: the last delivery of a message."""
+    options = ConsumerOptions(stream_name="s", consumer_name="d", max_deliver=1)
+    async with connect(f"sqlite://{tmp_path}/events.db?busy_timeout=50ms") as backend:
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"1")
+        async with backend.consumer(options).subscribe() as messages:
+            await leave_a_stale_call(messages)
+            yield messages
+
+
+async def assert_delivered(messages):
+    """See that the message comes, as if it had never been delivered."""
+    async with asyncio.timeout(5):
+        message = await anext(messages)
+    assert (message.data, message.metadata.num_delivered) == (b"1", 1)
+
+
+async def test_a_call_that_gives_back_is_cancelled(stale):
+    """The next call gets the message, whatever the file was busy with."""
+    going = threading.Event()
+    job = asyncio.ensure_future(stale._inner._broker.read(lambda file: going.wait(5)))
+    waiting = asyncio.ensure_future(anext(stale))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    going.set()
+    assert await job
+    await assert_delivered(stale)
+
+
+async def test_nothing_can_be_given_back_while_the_file_is_locked(stale, tmp_path: Path):
+    """The call that tries it fails, and the next one gets the message."""
+    other = sqlite3.connect(tmp_path / "events.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(TransientError, match="locked"):
+        await anext(stale)
+    other.execute("ROLLBACK")
+    other.close()
+    await assert_delivered(stale)
+
+
+async def test_nothing_can_be_given_back_while_the_file_is_away(stale, tmp_path: Path):
+    """The call that tries it gets the message when the file is back, and waits for that without trying all the time."""
+    path = tmp_path / "events.db"
+    path.rename(tmp_path / "away.db")
+    waiting = asyncio.ensure_future(assert_delivered(stale))
+    tries = stale._inner._broker.changes
+    await asyncio.sleep(0.2)
+    assert stale._inner._broker.changes - tries < 20
+    (tmp_path / "away.db").rename(path)
+    await waiting
+
+
+async def test_what_could_not_be_given_back_is_given_back_at_the_end(stale, tmp_path: Path):
+    """A member that leaves after that gives the message to the next one."""
+    path = tmp_path / "events.db"
+    path.rename(tmp_path / "away.db")
+    waiting = asyncio.ensure_future(anext(stale))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    (tmp_path / "away.db").rename(path)
+    await stale.aclose()
+    async with stale._consumer.subscribe() as messages:
+        await assert_delivered(messages)
 
 
 async def test_a_late_ack_settles_what_a_cancelled_call_gives_back(tmp_path: Path):

@@ -164,11 +164,16 @@ class SqliteDriver(Driver):
         return await self._watched(self._file.run(job))
 
     async def write(self, job: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run *job*, and let all members that wait look again."""
+        """Run *job*, and let all members that wait look again, unless it cannot have changed anything."""
         try:
-            return await self._watched(self._file.run(job))
-        finally:
+            result = await self._watched(self._file.run(job))
+        except FileGoneError:
+            raise
+        except BaseException:
             self._wake()
+            raise
+        self._wake()
+        return result
 
     async def changed(self, since: int, due: float | None) -> None:
         """Return when :attr:`changes` is not *since* any more, or at the time *due*."""

@@ -109,6 +109,8 @@ class SqliteSubscription(DriverSubscription):
         self._deleted = False
         self._turn = asyncio.Lock()
         self._taking: asyncio.Future[Found] | None = None
+        self._stale = _NOTHING
+        """What was taken too long ago to hand it out, until it is given back."""
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -122,9 +124,7 @@ class SqliteSubscription(DriverSubscription):
             while not self._closing.done():
                 since, left_over = self._broker.changes, self._taking is not None
                 if self._taking is None:
-                    self._taking = asyncio.ensure_future(
-                        self._broker.read(partial(consumers.take, number=self._number))
-                    )
+                    self._taking = asyncio.ensure_future(self._take())
                 await self._first(self._taking)
                 if self._closing.done():
                     break
@@ -133,8 +133,7 @@ class SqliteSubscription(DriverSubscription):
                 if found.row is not None:
                     if not left_over or _is_fresh(found):
                         return SqliteDelivery(self._broker, self._number, self._spec, found.row)
-                    with suppress(FileGoneError):  # its lease is over by itself
-                        await self._give_back([], found)
+                    self._stale = found
                     continue
                 waiting = asyncio.ensure_future(self._broker.changed(since, found.due))
                 try:
@@ -146,13 +145,21 @@ class SqliteSubscription(DriverSubscription):
     async def aclose(self, held: Sequence[Delivery]) -> None:
         """End :meth:`receive`; give back *held*, and what was taken and not handed out."""
         self._closing.set_result(None)
-        unseen = _NOTHING
+        taken = _NOTHING
         if self._taking is not None:
             with suppress(Exception):  # then nothing was taken
-                unseen = await self._taking
+                taken = await self._taking
+        unseen = taken if self._stale.row is None else self._stale
         rows = [delivery.row for delivery in held if isinstance(delivery, SqliteDelivery)]
         if rows or unseen.row is not None:
             await self._give_back(rows, unseen)
+
+    async def _take(self) -> Found:
+        """Lease the next message, once what is stale is given back; to be awaited by who is not cancelled."""
+        if self._stale.row is not None:
+            await self._give_back([], self._stale)
+            self._stale = _NOTHING
+        return await self._broker.read(partial(consumers.take, number=self._number))
 
     async def _give_back(self, held: Sequence[Row], unseen: Found) -> None:
         await self._broker.write(partial(consumers.give_back, number=self._number, held=held, unseen=unseen))
