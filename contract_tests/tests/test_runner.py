@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -97,13 +99,13 @@ def test_a_case_that_hangs_fails():
 
 
 @contextlib.contextmanager
-def handling_alarm(handler: signal.Handlers) -> Iterator[None]:
-    """Take SIGALRM from pytest-timeout."""
-    before = signal.signal(signal.SIGALRM, handler)
+def handling(number: signal.Signals, handler: signal.Handlers | Callable) -> Iterator[None]:
+    """Take a signal from pytest-timeout or pytest-xdist."""
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("alarm", [signal.SIG_DFL, signal.SIG_IGN])
@@ -127,7 +129,7 @@ def test_a_case_that_cannot_be_cancelled_fails(alarm: signal.Handlers):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(until - time.monotonic())
 
-    with handling_alarm(alarm):
+    with handling(signal.SIGALRM, alarm):
         result = run(swallows, Private(), knobs={Knob.RESTART})
     assert result.reason == "the case did not end within 0.5 s, and not when it was cancelled"
     assert len(set(stopped)) == 2
@@ -139,9 +141,60 @@ def test_a_case_that_blocks_the_loop_fails():
     async def blocks(self, kit: Kit):
         time.sleep(30)  # noqa: ASYNC251
 
-    with handling_alarm(signal.SIG_DFL):
+    with handling(signal.SIGALRM, signal.SIG_DFL):
         result = run(blocks)
     assert result.reason == "the backend blocked the event loop for 0.3 s"
+
+
+def strike():
+    """Press Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def ended_by_ctrl_c(pressing: Callable, handler: Callable) -> list[str]:
+    """Press Ctrl-C in a case, with *handler* for it; return what was cleaned up, in order."""
+    cleaned = []
+
+    class Stopping(MemoryHarness):
+        async def stop(self):
+            cleaned.append("harness")
+
+    async def waits(self, kit: Kit):
+        kit.note("seen")
+        try:
+            pressing()
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(0.01)
+            cleaned.append("case")
+
+    runner = Runner(Stopping(), timing=QUICK)
+    with handling(signal.SIGINT, handler):
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(declare(waits))
+        runner.close()
+    gc.collect()  # tells of tasks that were forgotten
+    return cleaned
+
+
+def raises(number: int, frame: object):
+    """What somebody else may have to say to Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("handler", [signal.default_int_handler, raises])
+@pytest.mark.parametrize("soon", [True, False])
+def test_ctrl_c_lets_the_case_clean_up(handler: Callable, soon: bool, caplog: pytest.LogCaptureFixture):
+    """It does so before the harness is stopped, whoever handles the signal and whatever runs at that moment."""
+
+    def presses():
+        if soon:
+            asyncio.get_running_loop().call_soon(strike)
+        else:
+            strike()
+
+    assert ended_by_ctrl_c(presses, handler) == ["case", "harness"]
+    assert caplog.text == ""
 
 
 def test_clean_up_that_hangs_fails():

@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -226,6 +227,11 @@ class Runner:
         with interrupting(self._loop, self.timing.cap), cancelling(task) as interrupted:
             try:
                 return self._loop.run_until_complete(task)
+            except KeyboardInterrupt:
+                task.cancel()
+                with suppress(BaseException):
+                    self._loop.run_until_complete(task)
+                raise
             finally:
                 if interrupted():
                     raise KeyboardInterrupt
