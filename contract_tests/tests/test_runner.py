@@ -177,6 +177,21 @@ def ended_by_ctrl_c(pressing: Callable, handler: Callable) -> list[str]:
     return cleaned
 
 
+@pytest.mark.parametrize("alarm", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_second_ctrl_c_ends_what_blocks_the_loop(alarm: signal.Handlers, caplog: pytest.LogCaptureFixture):
+    """The first one only cancels, which needs the loop; the case cleans up after the second before it goes on."""
+    survived = []
+
+    def blocks():
+        for _ in range(4):
+            strike()
+            survived.append(True)
+
+    with handling(signal.SIGALRM, alarm):
+        assert ended_by_ctrl_c(blocks, signal.default_int_handler) == ["case", "harness"]
+    assert (survived, caplog.text) == ([True], "")
+
+
 def raises(number: int, frame: object):
     """What somebody else may have to say to Ctrl-C."""
     raise KeyboardInterrupt

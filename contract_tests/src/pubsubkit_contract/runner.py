@@ -221,6 +221,8 @@ class Runner:
     def _wait(self, work: Coroutine[None, None, _T]) -> _T:
         """Run *work*; at Ctrl-C it is cancelled and cleans up before that goes on, or it would do so in a later run.
 
+        A second Ctrl-C ends at once what blocks the event loop.
+
         :raises KeyboardInterrupt: there was one.
         """
         task = self._loop.create_task(work)

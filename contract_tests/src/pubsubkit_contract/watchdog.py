@@ -50,19 +50,20 @@ def interrupting(loop: asyncio.AbstractEventLoop, seconds: float) -> Generator[N
 
 @contextmanager
 def cancelling(task: asyncio.Task[object]) -> Generator[Callable[[], bool]]:
-    """In this block each Ctrl-C cancels *task*; gives whether there was one.
+    """In this block the first Ctrl-C cancels *task*, which needs the loop to run; gives whether there was one.
 
-    An exception out of a signal handler would end whichever task happens to run, and could leave the loop with a stop
-    that is meant for a run that is over.  Nothing is done outside of the main thread, or where somebody else handles
-    Ctrl-C.
+    Another one raises :class:`KeyboardInterrupt` in whatever runs, so that it ends what blocks the loop.  The first one
+    does not, as that would end whichever task happens to run.  Nothing is done outside of the main thread, or where
+    somebody else handles Ctrl-C.
     """
-    asked = False
+    asked: asyncio.Handle | None = None
 
     def interrupt(_number: int, _frame: object) -> None:
         nonlocal asked
-        asked = True
-        task.cancel()
-        task.get_loop().call_soon_threadsafe(lambda: None)  # wakes the loop
+        if asked is not None:
+            asked.cancel()  # where the loop could not run, or it would cut the cleaning up
+            raise KeyboardInterrupt
+        asked = task.get_loop().call_soon_threadsafe(task.cancel)
 
     able = threading.current_thread() is threading.main_thread()
     if not able or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -70,6 +71,6 @@ def cancelling(task: asyncio.Task[object]) -> Generator[Callable[[], bool]]:
         return
     signal.signal(signal.SIGINT, interrupt)
     try:
-        yield lambda: asked
+        yield lambda: asked is not None
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)

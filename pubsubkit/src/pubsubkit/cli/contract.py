@@ -70,7 +70,8 @@ def contract(
       pubsubkit contract nats://localhost:4222 --only ack,nak
 
     Exit codes: 0 it conforms (with --only: what was run was kept), 1 it does not or the verdict is open, 2 a target
-    cannot be opened, and then no case is run.
+    cannot be opened, and then no case is run.  Ctrl-C lets the case that runs clean up; a second one ends it at once,
+    also where the backend blocks the event loop.
     """  # noqa: D301 - \b is a mark for click
     standard_stream("stdout")  # where the verdict goes
     suite = _import("pubsubkit_contract.command")
