@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,9 @@ def test_a_url_is_split_into_decoded_parts(text: str, expected: BackendURL) -> N
         ("memory", "expected scheme://host; did you mean 'memory://'?"),
         ("me:hunter2@localhost", "expected scheme://host; did you mean 'nats://me:***@localhost'?"),
         ("nats:/localhost:4222", "expected scheme://host; did you mean 'nats://localhost:4222'?"),
+        ("nats:/127.0.0.1:4222", "expected scheme://host; did you mean 'nats://127.0.0.1:4222'?"),
+        ("localhost:${PORT}", "expected scheme://host; did you mean 'nats://localhost:${PORT}'?"),
+        ("sqlite:/tmp/x.db", "expected scheme://host; did you mean 'sqlite:///tmp/x.db'?"),
         ("memory:", "expected scheme://host; did you mean 'memory://'?"),
         ("nats:localhost", "expected scheme://host; did you mean 'nats://localhost:4222'?"),
         ("://h", "the scheme before '://' is missing; did you mean 'nats://h'?"),
@@ -148,6 +152,20 @@ def test_none_is_told_to_be_empty() -> None:
     """A setting that is not there is often passed on as None."""
     text: str = None  # type: ignore[assignment]
     assert error_of(text) == "bad URL '': it is empty; expected something like 'nats://localhost:4222'"
+
+
+@pytest.mark.parametrize("given", [{"user": "me", "password": "hunter2"}, ("me", "hunter2"), b"nats://me:hunter2@h", 7])
+def test_what_is_no_text_is_not_shown(given: Any):
+    """Settings that were not put together yet are named by their type: they hold the password."""
+    kind = type(given).__name__
+    assert error_of(given) == f"bad URL {kind}: expected a str, got {kind}"
+
+
+def test_a_url_that_was_read_before_keeps_its_secrets():
+    """Reading it again does not take the mask for the password."""
+    url = BackendURL.parse("nats://me:hunter2@h?token=s3cr3t")
+    again: Any = url
+    assert BackendURL.parse(again) == url
 
 
 def test_all_problems_come_in_one_error() -> None:

@@ -132,10 +132,14 @@ class Reading:
         return _error(mask_url(self.text, frozenset(map(plain, hidden))), problems)
 
 
-def read_url(text: str, environ: Mapping[str, str] | None = None) -> Reading:
+def read_url(text: str | BackendURL, environ: Mapping[str, str] | None = None) -> Reading:
     """Read *text* as :meth:`BackendURL.parse` does, but return the problems instead of raising them."""
+    given: object = text.reveal() if isinstance(text, BackendURL) else text
+    if not isinstance(given, str | None):
+        kind = type(given).__name__  # its value may hold a secret
+        return Reading(kind, None, (f"expected a str, got {kind}",), ())
     reader = _Reader(os.environ if environ is None else environ)
-    text = str(text or "").strip()  # an unset setting is often None
+    text = (given or "").strip()  # an unset setting is often None
     whole = PLACEHOLDER.fullmatch(text)
     source = reader.indirect(whole) if whole and whole[1] else text
     url = None if source is None else reader.read(source)
@@ -307,8 +311,10 @@ def _guess(shown: str) -> str:
         return "memory://"
     if shown.endswith(MASK):
         return "nats://localhost:4222"
-    slip = re.fullmatch(r"([a-z][a-z0-9+.-]*):/?([^/\d:@][^:@]*(:\d+)?)", shown)
-    return f"{slip[1]}://{slip[2]}" if slip else f"nats://{shown}"
+    slip = re.fullmatch(r"([a-z][a-z0-9+.-]*):/([^/:@][^:@]*(:\d+)?)", shown)
+    if slip is None:
+        return f"nats://{shown}"
+    return f"{slip[1]}:///{slip[2]}" if "/" in slip[2] else f"{slip[1]}://{slip[2]}"
 
 
 def _why_ambiguous(authority: str, rest: str) -> str | None:
