@@ -7,20 +7,21 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
-from pubsubkit import ConsumerOptions, PublisherOptions, PubSubError, StreamOptions, connect
+from pubsubkit import ConsumerOptions, PublisherOptions, PubSubError, StreamOptions, TransientError, connect
 from pubsubkit.cli.app import application
 from pubsubkit.cli.failure import one_line
 from pubsubkit.cli.samples import sample_events
 from pubsubkit.registry import register_backend, unregister_backend
+from pubsubkit_memory import MemoryDriver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from pubsubkit import Backend
 
@@ -459,6 +460,22 @@ def test_publishing_tells_where_messages_are(tmp_path: Path) -> None:
     assert "does not hold the subject" in second["error"]
 
 
+def test_receipts_onto_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was published is counted also when it cannot be listed, and a message that failed comes first."""
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"subject": "a.b", "data": "1"}\n')
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr("pubsubkit.cli.publish.standard_stream", lambda _: full)
+        done = run("--url", "memory://", "pub", "--jsonl", str(path), "--json")
+        path.write_text('{"subject": "a.b", "data": "1"}\n{"subject": "other.c", "data": "2"}\n')
+        failed = run("--url", "memory://", "pub", "--jsonl", str(path), "--json")
+    assert (done.exit_code, failed.exit_code) == (1, 1)
+    assert "published 1 message to stream a" in done.stderr
+    assert "cannot write to stdout: " in done.stderr
+    assert "does not hold the subject" in failed.stderr
+    assert "cannot write to stdout" not in failed.stderr
+
+
 def test_a_group_without_a_command_shows_its_help() -> None:
     """Its help as it is laid out, and the exit code of wrong usage."""
     result = run("dlq")
@@ -470,3 +487,14 @@ def test_a_group_without_a_command_shows_its_help() -> None:
 def test_a_broker_that_is_not_there() -> None:
     """The error says what to look at."""
     assert_one_line(run("--url", "nats://127.0.0.1:1", "streams"), 1, "is the broker running, and are host and port")
+
+
+def test_a_broker_without_a_host_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said of a host and a port where the URL has none."""
+
+    async def fail(*_: object) -> None:
+        raise TransientError("locked")
+
+    monkeypatch.setattr(MemoryDriver, "open", fail)
+    result = run("--url", "memory://", "streams")
+    assert (result.exit_code, result.stderr) == (1, "pubsubkit: locked\n")

@@ -8,8 +8,9 @@ import os
 import secrets
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,9 +19,6 @@ from pubsubkit import Backend, PublisherOptions, StreamOptions, connect, dead_le
 from pubsubkit.cli.app import application
 from pubsubkit.dead_letters.reading import read_stored
 from pubsubkit_nats.testing import NatsServer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("command_line")
 
@@ -257,6 +255,15 @@ def test_purge_as_json(url: str) -> None:
     """--json tells of each what was put away."""
     result = run(url, "purge", DEAD, "--subject", "orders.created", "--yes", "--json")
     assert [(row["sequence"], row["subject"]) for row in rows(result)] == [(1, "orders.created"), (2, "orders.created")]
+
+
+def test_purge_onto_a_full_disk(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was put away is counted also when it cannot be listed."""
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr("pubsubkit.cli.dlq.standard_stream", lambda _: full)
+        result = run(url, "purge", DEAD, "--yes", "--json")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"purged 3 dead letters of stream {DEAD}\npubsubkit: cannot write to stdout: ")
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ class _Settling:
         try:
             async with opened(stop, url) as backend, shown(self._line):
                 await (self._replay if self._verb == "replayed" else self._purge)(stop, backend)
-        except PubSubError:
+        except (PubSubError, CommandError):
             if self._done:
                 click.echo(self._summary(stop), err=True)
             raise

@@ -38,7 +38,7 @@ def new_backend(name: str, path: Path | None, *, as_json: bool) -> int:
       cd pubsubkit-redis
       pip install -e '.[testing]'
       pytest                                 every promise that is not kept yet, case by case
-      pubsubkit contract redis://localhost --only core
+      pubsubkit contract pubsubkit_redis.testing:RedisHarness --only core
     """  # noqa: D301 - \b is a mark for click
     folder = path or Path(f"pubsubkit-{name}")
     taken = installed_backends().get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -196,8 +196,12 @@ class _Run:
         """Tell of each message, in the order of the input, also when the run was stopped or has failed."""
         if self._request.as_json:
             rows = b"".join(map(_row, outcomes))
-            with suppress(ReaderGone):
+            try:
                 await Output(standard_stream("stdout")).write(rows)
+            except ReaderGone:
+                return
+            except CommandError as error:
+                self._failure = self._failure or error
 
     async def _explain(self, error: PublishBatchError) -> CommandError:
         index, first = next(iter(error.failed.items()))

@@ -11,6 +11,7 @@ from pubsubkit.backend import connect
 from pubsubkit.cli.logs import records_hidden
 from pubsubkit.errors import NotFoundError, TransientError
 from pubsubkit.options import Storage, StreamOptions
+from pubsubkit.url import BackendURL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -39,6 +40,8 @@ async def opened(stop: Stop, url: str) -> AsyncGenerator[Backend]:
             try:
                 await stop.race(backend.open())
             except TransientError as error:
+                if not BackendURL.parse(url).hosts:
+                    raise
                 raise TransientError(f"{error}; {UNREACHABLE}") from error
         yield backend
     finally:
