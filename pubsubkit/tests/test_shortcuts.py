@@ -90,6 +90,18 @@ async def test_an_override_is_not_gone_past():
         def send_now(self, subject, data):
             return MemoryDriver.send_now(self, subject, data)
 
+    class Audit:
+        async def send(self, messages, timeout):
+            return await super().send(messages, timeout)  # type: ignore[misc]
+
+    class Mixed(Audit, MemoryDriver):
+        pass
+
+    class Plain(MemoryDriver):
+        pass
+
+    assert Mixed.send_now is Driver.send_now
+    assert Plain.send_now is MemoryDriver.send_now
     assert Sending.send_now is Driver.send_now
     assert Receiving.receive_now is DriverSubscription.receive_now
     assert Settling.settle_now is Delivery.settle_now

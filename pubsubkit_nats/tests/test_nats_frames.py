@@ -79,7 +79,7 @@ async def test_our_parser_sees_what_that_of_nats_py_sees(size: int):
     assert len(found) == 2 * (len(FRAMES) - 1)
 
 
-async def tapped(chunks: Iterable[bytes], turns: int) -> list[object]:
+async def tapped(chunks: Iterable[bytes | bytearray], turns: int) -> list[object]:
     """What comes of *chunks* off a socket with a read loop behind it, and *turns* of the event loop between them."""
     recorder, reader = Recorder(), asyncio.StreamReader()
     direct(recorder)
@@ -114,6 +114,13 @@ async def test_the_socket_and_the_read_loop_keep_the_order(size: int, turns: int
 async def test_a_frame_overtakes_no_other(turns: int):
     """Frame by frame, as they come on a connection that is nearly idle."""
     assert await tapped(FRAMES * 2, turns) == await parsed(Parser, iter(FRAMES * 2))
+
+
+async def test_the_socket_may_give_what_can_change():
+    """As that of Windows does; messages are bytes all the same."""
+    seen = await tapped(map(bytearray, FRAMES), 5)
+    assert seen == await parsed(Parser, iter(FRAMES))
+    assert all(type(each[2]) is bytes for each in seen if isinstance(each, tuple))
 
 
 async def test_a_message_does_not_wait_for_the_read_loop():

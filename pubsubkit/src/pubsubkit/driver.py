@@ -12,7 +12,8 @@ An application never sees these classes: it holds :class:`~pubsubkit.Backend`, `
 * **must not** change what exists on the broker unless told to (``update_*``, ``delete_*``).
 
 It **may** do at once, by ``send_now``, ``receive_now`` and ``settle_now``, what needs no waiting, which spares a
-coroutine for each message; a loop that never waits must let others run now and then, by declining.
+coroutine for each message; a loop that never waits must let others run now and then, by declining.  A subclass or
+mixin that overrides the method loses the shortcut past it; whoever patches an object or a class replaces both.
 
 It **must** be safe to cancel at every ``await``: a cancelled :meth:`DriverSubscription.receive` leaves the message for
 the next call.  All methods run in one event loop and may run concurrently.  Constructors do no I/O.
@@ -265,11 +266,10 @@ class _Overridable:
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
-        for method in _SHORT.keys() & vars(cls).keys():
-            shortcut = _SHORT[method]
-            if shortcut not in vars(cls) and hasattr(cls, shortcut):
-                root = next(base for base in reversed(cls.__mro__) if shortcut in vars(base))
-                setattr(cls, shortcut, vars(root)[shortcut])
+        for method, shortcut in _SHORT.items():
+            homes = [base for base in cls.__mro__ if method in vars(base) or shortcut in vars(base)]
+            if homes and shortcut not in vars(homes[0]):
+                setattr(cls, shortcut, vars(homes[-1])[shortcut])
 
 
 class Delivery(_Overridable, ABC):

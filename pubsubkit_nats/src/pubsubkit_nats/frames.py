@@ -56,7 +56,7 @@ class FrameParser(Parser):
 
         def feed_data(data: Any) -> None:
             if getattr(reader, _WAITER, None) is not None and self.state == AWAITING_CONTROL_LINE:
-                data = self._joined(data)
+                data = self._joined(bytes(data))  # on Windows a bytearray comes
                 data = data[self._take(data, 0) :]
             if data:
                 StreamReader.feed_data(reader, data)
