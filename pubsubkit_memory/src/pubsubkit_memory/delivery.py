@@ -49,6 +49,9 @@ class MemoryDelivery(Delivery):
         "subject",
     )
 
+    subject: str
+    data: bytes
+
     def __init__(self, message: StoredMessage, owner: Owner, num_delivered: int, leased_at: float) -> None:
         self.subject, self.data, _, _, sequence, _, _ = self._message = message
         self.key: int = sequence  # pyright: ignore[reportIncompatibleMethodOverride] - read at every verdict
