@@ -85,6 +85,8 @@ def test_a_url_is_split_into_decoded_parts(text: str, expected: BackendURL) -> N
         ("nats:/localhost:4222", "expected scheme://host; did you mean 'nats://localhost:4222'?"),
         ("nats:/127.0.0.1:4222", "expected scheme://host; did you mean 'nats://127.0.0.1:4222'?"),
         ("localhost:${PORT}", "expected scheme://host; did you mean 'nats://localhost:${PORT}'?"),
+        ("nats:/me:hunter2", "expected scheme://host; did you mean 'nats://localhost:4222'?"),
+        ("nats:/me:hunter2@h", "expected scheme://host; did you mean 'nats://me:***@h'?"),
         ("sqlite:/tmp/x.db", "expected scheme://host; did you mean 'sqlite:///tmp/x.db'?"),
         ("memory:", "expected scheme://host; did you mean 'memory://'?"),
         ("nats:localhost", "expected scheme://host; did you mean 'nats://localhost:4222'?"),
@@ -152,6 +154,13 @@ def test_none_is_told_to_be_empty() -> None:
     """A setting that is not there is often passed on as None."""
     text: str = None  # type: ignore[assignment]
     assert error_of(text) == "bad URL '': it is empty; expected something like 'nats://localhost:4222'"
+
+
+@pytest.mark.parametrize(
+    "text", ["nats:/me:hunter2", "nats:/me:hunter2@h", "nats:/h?token=a://hunter2", "nats:/h?token=hunter2://b"]
+)
+def test_one_slash_hides_no_less_than_two(text: str):
+    assert "hunter2" not in error_of(text)
 
 
 @pytest.mark.parametrize("given", [{"user": "me", "password": "hunter2"}, ("me", "hunter2"), b"nats://me:hunter2@h", 7])

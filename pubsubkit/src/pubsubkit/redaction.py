@@ -48,7 +48,11 @@ def mask_url(text: str, hidden: frozenset[str] = frozenset()) -> str:
     shown = PLACEHOLDER.sub(lambda found: f"${{{found[1]}}}" if found[1] else found[0], text)
     scheme, separator, rest = shown.partition("://")
     if not separator:
+        scheme, separator, rest = shown.partition(":/")
+    if not separator:
         scheme, rest = "", shown
+    if re.search("[/?#]", scheme):
+        return MASK  # what looks like the end of a scheme may stand in a secret
     if not re.fullmatch(r"[\w.+${}-]*", scheme):
         scheme = MASK
     if "${" in PLACEHOLDER.sub("", text):

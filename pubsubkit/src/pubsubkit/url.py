@@ -311,10 +311,12 @@ def _guess(shown: str) -> str:
         return "memory://"
     if shown.endswith(MASK):
         return "nats://localhost:4222"
-    slip = re.fullmatch(r"([a-z][a-z0-9+.-]*):/([^/:@][^:@]*(:\d+)?)", shown)
+    slip = re.fullmatch(r"([a-z][a-z0-9+.-]*):/([^/?#]+)(.*)", shown)
     if slip is None:
         return f"nats://{shown}"
-    return f"{slip[1]}:///{slip[2]}" if "/" in slip[2] else f"{slip[1]}://{slip[2]}"
+    scheme, first, rest = slip.groups()
+    is_path = rest.startswith("/") and ":" not in first
+    return f"{scheme}:{'///' if is_path else '//'}{first}{rest}"
 
 
 def _why_ambiguous(authority: str, rest: str) -> str | None:
