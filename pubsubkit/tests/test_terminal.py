@@ -42,6 +42,7 @@ class Terminal:
     """A shell in a terminal of its own."""
 
     def __init__(self, folder: Path, columns: int = 80, lines: int = 40, **environment: str):
+        self._runs = 0
         self._tmux = ("tmux", "-f", "/dev/null", "-S", str(folder / f"tmux-{columns}"))
         kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
         path = f"{Path(sys.executable).parent}:{kept.get('PATH', '')}"
@@ -79,9 +80,12 @@ class Terminal:
 
     def run(self, *command: str) -> str:
         """Run a command to its end; what it has shown, and its exit code in the last line."""
-        self.type(f"clear; {shlex.join(command)}; echo code=$?")
-        screen = self.until(lambda screen: "code=" in screen.replace("echo code=$?", ""))
-        return screen[: screen.index("code=") + 7]
+        self._runs += 1  # its number tells the end of this command from that of the one before
+        self.type(f"clear; {shlex.join(command)}; echo {self._runs} code=$?")
+        ended = re.compile(rf"^{self._runs} (code=\d+)", re.MULTILINE)
+        screen = self.until(ended.search)
+        end = ended.search(screen)
+        return screen[: end.start()] + end[1]
 
     def close(self) -> None:
         self._run("kill-server")
