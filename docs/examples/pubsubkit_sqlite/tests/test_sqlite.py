@@ -147,6 +147,15 @@ async def stale(tmp_path: Path):
             yield messages
 
 
+async def cancel_while_giving_back(messages):
+    """Cancel a call when it has found that what was left to it is to be given back."""
+    waiting = asyncio.ensure_future(anext(messages))
+    while messages._inner._stale.row is None or messages._inner._taking is None:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
 async def assert_delivered(messages):
     """See that the message comes, as if it had never been delivered."""
     async with asyncio.timeout(5):
@@ -158,10 +167,7 @@ async def test_a_call_that_gives_back_is_cancelled(stale):
     """The next call gets the message, whatever the file was busy with."""
     going = threading.Event()
     job = asyncio.ensure_future(stale._inner._broker.read(lambda file: going.wait(5)))
-    waiting = asyncio.ensure_future(anext(stale))
-    await asyncio.sleep(0.05)
-    waiting.cancel()
-    await asyncio.wait([waiting])
+    await cancel_while_giving_back(stale)
     going.set()
     assert await job
     await assert_delivered(stale)
@@ -194,10 +200,7 @@ async def test_what_could_not_be_given_back_is_given_back_at_the_end(stale, tmp_
     """A member that leaves after that gives the message to the next one."""
     path = tmp_path / "events.db"
     path.rename(tmp_path / "away.db")
-    waiting = asyncio.ensure_future(anext(stale))
-    await asyncio.sleep(0.05)
-    waiting.cancel()
-    await asyncio.wait([waiting])
+    await cancel_while_giving_back(stale)
     (tmp_path / "away.db").rename(path)
     await stale.aclose()
     async with stale._consumer.subscribe() as messages:
