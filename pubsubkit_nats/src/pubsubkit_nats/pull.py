@@ -68,6 +68,7 @@ class PullSubscription(DriverSubscription):
         self._spec = spec
         self._size = size
         self._buffer: deque[NatsDelivery] = deque()
+        self._taken: NatsDelivery | None = None
         self._asked = 0
         self._arrived = asyncio.Event()
         self._error: Exception | None = None
@@ -124,10 +125,14 @@ class PullSubscription(DriverSubscription):
     def _take(self) -> NatsDelivery:
         delivery = self._buffer.popleft()
         delivery.waiting = False
+        self._taken = delivery
         return delivery
 
     async def aclose(self, held: Sequence[Delivery]) -> None:
-        """Stop asking, fence what is on its way, give back what has no verdict."""
+        """Stop asking, fence what is on its way, give back what has no verdict, wait until all verdicts are recorded.
+
+        The server deals with verdicts on the side: the answer to a question behind them may not know of them yet.
+        """
         self._closing = True
         self._arrived.set()
         self._link.listeners.discard(self._on_change)
@@ -140,7 +145,7 @@ class PullSubscription(DriverSubscription):
         try:
             if self._link.up:
                 async with asyncio.timeout(_STOP_SECONDS):
-                    if await self._fence() and (held or self._buffer):
+                    if await self._fence():
                         await self._give_back(held)
         finally:
             await self._forget_inboxes()
@@ -151,9 +156,10 @@ class PullSubscription(DriverSubscription):
         await self._save_last_chances()
         for unseen in self._buffer:
             await unseen.give_back(seen=False)
-        some = self._buffer[0] if self._buffer else cast("NatsDelivery", held[0])
+        some = self._taken or next(iter(self._buffer), None)
         self._buffer.clear()
-        await some.wait_for_verdicts()
+        if some is not None:
+            await some.wait_for_verdicts()
 
     async def _save_last_chances(self) -> None:
         limit = self._spec.max_deliver
@@ -296,8 +302,8 @@ class PullSubscription(DriverSubscription):
     async def _fence(self) -> bool:
         """Keep what still comes to the inboxes that were given up until there is no more; whether the consumer exists.
 
-        The answer to the question comes behind everything that was on its way, and behind our acks.  The question
-        makes the server drop our open requests, which it would else try to serve first, out of order.
+        The answer to the question comes behind everything that was on its way.  The question makes the server drop
+        our open requests, which it would else try to serve first, out of order.
         """
         for subscription in tuple(self._given_up):
             await stop_delivery(self._link.client, subscription)
