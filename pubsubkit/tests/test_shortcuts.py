@@ -5,7 +5,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from pubsubkit import Backend, ConsumerOptions, PublisherOptions, PubSubError, StreamFullError, Subscription
+from pubsubkit import (
+    Backend,
+    ConsumerOptions,
+    InvalidArgumentError,
+    PublisherOptions,
+    PublishReceipt,
+    PubSubError,
+    StreamFullError,
+    Subscription,
+)
 from pubsubkit.driver import ConsumerSpec, Delivery, Driver, DriverSubscription, Settlement
 from pubsubkit.publisher import Publisher
 from pubsubkit_memory import MemoryDriver
@@ -87,8 +96,8 @@ async def test_an_override_is_not_gone_past():
         async def send(self, messages, timeout):
             return await super().send(messages, timeout)
 
-        def send_now(self, subject, data):
-            return MemoryDriver.send_now(self, subject, data)
+        def send_now(self, subject, data, timeout):
+            return MemoryDriver.send_now(self, subject, data, timeout)
 
     class Audit:
         async def send(self, messages, timeout):
@@ -126,6 +135,78 @@ async def test_errors_of_a_publish(publisher: Publisher, monkeypatch: pytest.Mon
     with pytest.raises(PubSubError, match=match) as caught:
         await publisher.publish("s.x", b"x")
     assert error in (caught.value, caught.value.__cause__)
+
+
+def confirming(monkeypatch: pytest.MonkeyPatch, confirm: Callable[[], Awaitable[object]]) -> None:
+    """From now on a publish is written at once, and its confirmation awaited."""
+    monkeypatch.setattr(MemoryDriver, "send", refuse)
+    monkeypatch.setattr(MemoryDriver, "send_now", lambda *_: confirm())
+
+
+async def test_a_confirmation_that_comes_later(publisher: Publisher, monkeypatch: pytest.MonkeyPatch):
+    """What was written at once is awaited; closing the publisher waits for it too."""
+    confirmed = asyncio.get_running_loop().create_future()
+    confirming(monkeypatch, lambda: confirmed)
+    publishing = asyncio.ensure_future(publisher.publish("s.x", b"x"))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(publisher.aclose())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not closing.done()
+    confirmed.set_result([PublishReceipt("s", 7)])
+    async with asyncio.timeout(DEADLINE):
+        assert await publishing == PublishReceipt("s", 7)
+        await closing
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "match"),
+    [
+        ([StreamFullError("no room")], "^no room$"),
+        ([OSError("no disk")], r"^publish to 's\.x' on memory:.*: no disk$"),
+        (OSError("no disk"), r"^publish to 's\.x' on memory:.*: no disk$"),
+        ([], "gave 0 outcomes for 1 messages"),
+    ],
+)
+async def test_errors_of_a_confirmation(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, outcomes: Exception | list[object], match: str
+):
+    """An outcome that is an error, and an error of the awaitable itself, are raised as portable ones."""
+
+    async def confirm() -> object:
+        if isinstance(outcomes, Exception):
+            raise outcomes
+        return outcomes
+
+    confirming(monkeypatch, confirm)
+    with pytest.raises(PubSubError, match=match):
+        await publisher.publish("s.x", b"x")
+
+
+async def test_a_confirmation_nobody_waits_for_any_more(publisher: Publisher, monkeypatch: pytest.MonkeyPatch):
+    """The driver hears of a publish that is cancelled."""
+    heard = False
+
+    async def confirm() -> None:
+        nonlocal heard
+        try:
+            await asyncio.Event().wait()
+        finally:
+            heard = True
+
+    confirming(monkeypatch, confirm)
+    publishing = asyncio.ensure_future(publisher.publish("s.x", b"x"))
+    await asyncio.sleep(0)
+    publishing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await publishing
+    assert heard
+
+
+async def test_a_message_that_is_too_large_takes_the_long_way(backend: Backend, publisher: Publisher):
+    """Where its size is checked."""
+    with pytest.raises(InvalidArgumentError, match=r"publish to 's\.x'.*bytes"):
+        await publisher.publish("s.x", bytes(backend.max_payload + 1))
 
 
 async def test_errors_of_receiving_and_settling(

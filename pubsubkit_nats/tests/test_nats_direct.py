@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 from nats.aio.client import Client
 
-from pubsubkit import ConsumerOptions, PublisherOptions, Storage, connect
+from pubsubkit import ConsumerOptions, InvalidArgumentError, PublisherOptions, Storage, connect
+from pubsubkit.driver import OutgoingMessage
 from pubsubkit_nats.direct import DirectClient, new_client, subscribe
+from pubsubkit_nats.pipe import PublishPipe
 from pubsubkit_nats.testing import NatsServer
 
 MESSAGES = 300
@@ -108,6 +111,36 @@ async def test_one_message_alone_is_written_at_once(server: NatsServer):
     finally:
         await client.close()
     assert not client.write_alone("a", b"closed", "")
+
+
+async def test_a_publish_that_is_alone_goes_the_short_way(server: NatsServer, monkeypatch: pytest.MonkeyPatch):
+    """One that is not, is too large or has to wait goes by ``send``; one that is cancelled leaves nothing behind."""
+    sent: list[int] = []
+    send = PublishPipe.send
+
+    async def spied(self: PublishPipe, messages: Sequence[OutgoingMessage], timeout: float) -> object:
+        sent.append(len(messages))
+        return await send(self, messages, timeout)
+
+    async with asyncio.timeout(10), connect(server.url) as backend:
+        pipe = backend._connection.driver._pipe
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"1")
+            monkeypatch.setattr(PublishPipe, "send", spied)
+            assert (await publisher.publish("s.x", b"2")).sequence == 2
+            assert not sent
+            receipts = await asyncio.gather(*(publisher.publish("s.x", data) for data in (b"3", b"4", b"5")))
+            assert [receipt.sequence for receipt in receipts] == [3, 4, 5]
+            assert sent == [1, 1]
+            publishing = asyncio.ensure_future(publisher.publish("s.x", b"6"))
+            await asyncio.sleep(0)
+            assert pipe._waiting
+            publishing.cancel()
+            await asyncio.wait([publishing])
+            assert not pipe._waiting
+            assert (await publisher.publish("s.x", b"7")).sequence == 7
+            with pytest.raises(InvalidArgumentError):
+                await publisher.publish("s.x", bytes(backend.max_payload + 1))
 
 
 async def test_an_unforeseen_error_does_not_end_the_attempts_to_reconnect(

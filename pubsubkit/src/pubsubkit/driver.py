@@ -36,7 +36,7 @@ from pubsubkit.errors import UnsupportedError
 from pubsubkit.receipt import PublishReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from pubsubkit.errors import PubSubError
@@ -499,9 +499,17 @@ class Driver(_Overridable, ABC):
         over ``max_message_size`` an ``InvalidArgumentError``, one whose subject no stream holds a ``NotFoundError``.
         """
 
-    def send_now(self, subject: str, data: bytes) -> PublishReceipt | None:  # noqa: ARG002 - for who overrides it
-        """Store one message of data alone and return its receipt; None when nothing was done and :meth:`send` is to be
-        called.  It may raise the error of the message.
+    def send_now(
+        self,
+        subject: str,  # noqa: ARG002 - for who overrides it
+        data: bytes,  # noqa: ARG002
+        timeout: float,  # noqa: ARG002
+    ) -> PublishReceipt | Awaitable[Sequence[PublishReceipt | Exception]] | None:
+        """Store one message of data alone and return its receipt, or hand it to the broker and return an awaitable of
+        what :meth:`send` would return.
+
+        None when nothing was done and :meth:`send` is to be called, as for data larger than :attr:`max_payload`, which
+        is not checked before.  It may raise the error of the message.
         """
         return None
 

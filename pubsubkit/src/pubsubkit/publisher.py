@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from pubsubkit.connection import Connection
     from pubsubkit.options import PublisherOptions, StreamOptions
-    from pubsubkit.sender import Outcome
+    from pubsubkit.sender import Confirmation, Outcome
 
     Payload = bytes | bytearray | memoryview
     Publishable = (
@@ -113,9 +113,13 @@ class Publisher(Closing):
         """
         plain = headers is None and message_id is None and native is None
         if plain and self._direct and not self._pipeline.ahead:
-            receipt = self._publish_now(subject, data)
-            if receipt is not None:
-                return receipt
+            sent = self._publish_now(subject, data)
+            if isinstance(sent, PublishReceipt):
+                return sent
+            if sent is not None:
+                message = OutgoingMessage(self._full(subject), bytes(data))
+                (outcome,) = await self._sender.attempt((message,), sent)
+                return _receipt(outcome)
         started = time.perf_counter() if self._sender.observed else 0.0
         given = (subject, data, headers, message_id, native)
         message = self._plain(given) or await self._prepare(given, started)
@@ -126,9 +130,7 @@ class Publisher(Closing):
             outcome = await self._sender.send_one(message, started)
         else:
             (outcome,) = await self._sender.attempt((message,))
-        if isinstance(outcome, PublishReceipt):
-            return outcome
-        raise outcome
+        return _receipt(outcome)
 
     async def publish_event(
         self,
@@ -267,12 +269,14 @@ class Publisher(Closing):
                 return _new(OutgoingMessage, (full, data, None, None))
         return None
 
-    def _publish_now(self, subject: object, data: object) -> PublishReceipt | None:
-        full = self._known(subject, data)
+    def _publish_now(self, subject: object, data: object) -> PublishReceipt | Confirmation | None:
+        if type(subject) is not str or type(data) is not bytes:
+            return None
+        full = self._full_subjects.get(subject)
         if full is None:
             return None
         try:
-            return self._driver.send_now(full, data)  # type: ignore[arg-type] # they are bytes when full is known
+            return self._driver.send_now(full, data, self.options.timeout)
         except PubSubError:
             raise
         except Exception as error:
@@ -411,6 +415,12 @@ async def _each(messages: Iterable[Publishable] | AsyncIterable[Publishable]) ->
     else:
         for message in messages:
             yield message
+
+
+def _receipt(outcome: Outcome) -> PublishReceipt:
+    if isinstance(outcome, PublishReceipt):
+        return outcome
+    raise outcome
 
 
 def _failed(error: PubSubError) -> PublishFuture:

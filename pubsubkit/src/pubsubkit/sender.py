@@ -16,11 +16,13 @@ from pubsubkit.receipt import PublishReceipt
 from pubsubkit.translate import portable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from pubsubkit.driver import Driver, OutgoingMessage
     from pubsubkit.hooks import Hooks
     from pubsubkit.options import PublisherOptions
+
+    Confirmation = Awaitable[Sequence[PublishReceipt | Exception]]
 
 __all__ = ["Ending", "Outcome", "Sender"]
 
@@ -134,11 +136,11 @@ class Sender:
         if self._closing.is_set():
             self._idle.set()
 
-    async def attempt(self, messages: Sequence[OutgoingMessage]) -> Sequence[Outcome]:
-        """Send *messages* once and return their outcomes, which nobody is told."""
+    async def attempt(self, messages: Sequence[OutgoingMessage], sent: Confirmation | None = None) -> Sequence[Outcome]:
+        """Send *messages* once, unless they were *sent* already, and return their outcomes, which nobody is told."""
         self._under_way += 1
         try:
-            outcomes = await self._driver.send(messages, self._options.timeout)
+            outcomes = await (self._driver.send(messages, self._options.timeout) if sent is None else sent)
             if len(outcomes) != len(messages):
                 outcomes = [_broken(f"gave {len(outcomes)} outcomes for {len(messages)} messages")] * len(messages)
         except asyncio.CancelledError:

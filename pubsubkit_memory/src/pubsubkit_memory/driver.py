@@ -167,10 +167,12 @@ class MemoryDriver(Driver):
             await asyncio.sleep(0)
         return outcomes
 
-    def send_now(self, subject: str, data: bytes) -> PublishReceipt | None:
+    def send_now(self, subject: str, data: bytes, timeout: float) -> PublishReceipt | None:  # noqa: ARG002 - storing takes no time
         """As :meth:`send`, which takes its turn now and then."""
         self._turns += 1
-        return None if self._turns >= _TURNS else self._broker.publish(subject, data)
+        if self._turns >= _TURNS or len(data) > self.max_payload:
+            return None
+        return self._broker.publish(subject, data)
 
     async def subscribe(self, spec: ConsumerSpec, buffer: int) -> MemorySubscription:  # noqa: ARG002 - nothing is buffered
         """Join a consumer.

@@ -18,7 +18,7 @@ from pubsubkit_nats.pull import PullSubscription
 from pubsubkit_nats.settings import NatsOptions, connect_arguments, embedded_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from nats.aio.client import Client
 
@@ -106,6 +106,12 @@ class NatsDriver(StreamManager, Driver):
     async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
         """Publish with confirmation; see :class:`PublishPipe`."""
         return await self._pipe.send(messages, timeout)
+
+    def send_now(
+        self, subject: str, data: bytes, timeout: float
+    ) -> Awaitable[Sequence[PublishReceipt | Exception]] | None:
+        """Publish one message while no other is under way; see :class:`PublishPipe`."""
+        return self._pipe.send_now(subject, data, timeout)
 
     async def subscribe(self, spec: ConsumerSpec, buffer: int) -> PullSubscription:
         """Join a consumer."""

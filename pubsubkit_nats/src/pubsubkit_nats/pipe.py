@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from pubsubkit.driver import PublishReceipt
+from pubsubkit.driver import OutgoingMessage, PublishReceipt
 from pubsubkit.errors import NotFoundError, PermissionDeniedError, PubSubError, TransientError
 from pubsubkit_nats.direct import join_flush, write_alone
 from pubsubkit_nats.failures import jetstream_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from nats.aio.subscription import Subscription
 
-    from pubsubkit.driver import OutgoingMessage
     from pubsubkit_nats.frames import Headers
     from pubsubkit_nats.link import Link
+
+    Outcomes = Sequence[PublishReceipt | Exception]
 
 __all__ = ["PublishPipe"]
 
@@ -90,13 +91,21 @@ class PublishPipe:
         if self._subscription is not None:
             await self._link.unsubscribe(self._subscription)
 
-    async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Sequence[PublishReceipt | Exception]:
+    def send_now(self, subject: str, data: bytes, timeout: float) -> Awaitable[Outcomes] | None:
+        """Send a message that is alone at once and return what waits for its outcome; None when it has to wait."""
+        link, token = self._link, self._next
+        if self._waiting or self._turn.locked() or not link.up:
+            return None
+        if not write_alone(link.client, subject, data, f"{self._prefix}{token}"):
+            return None
+        batch = self._begin((OutgoingMessage(subject, data),))
+        self._waiting[token] = batch
+        return self._confirmed(batch, asyncio.get_running_loop().time() + timeout, timeout)
+
+    async def send(self, messages: Sequence[OutgoingMessage], timeout: float) -> Outcomes:
         """Send *messages* in order and return their outcomes within *timeout* seconds."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        batch = _Batch(messages, self._next)
-        self._next += len(messages)
-        timer = loop.call_at(deadline, self._expire, batch, timeout)
+        deadline = asyncio.get_running_loop().time() + timeout
+        batch = self._begin(messages)
         try:
             if len(messages) == 1 and len(messages[0].data) <= _SMALL and self._link.ready and not self._turn.locked():
                 await self._write(batch)  # without a wait; a large one could make nats-py flush, which has no limit
@@ -104,19 +113,35 @@ class PublishPipe:
                 # The lock keeps the order of the calls when some have to wait for the connection or for room.
                 async with asyncio.timeout_at(deadline), self._turn:
                     await self._write(batch)
-            await batch.done
         except TimeoutError:
             self._expire(batch, timeout)
+        except BaseException:
+            self._forget(batch)
+            raise
+        return await self._confirmed(batch, deadline, timeout)
+
+    async def _confirmed(self, batch: _Batch, deadline: float, timeout: float) -> Outcomes:
+        timer = asyncio.get_running_loop().call_at(deadline, self._expire, batch, timeout)
+        try:
+            await batch.done
         finally:
             timer.cancel()
             if batch.missing:
-                for token in batch.tokens():
-                    self._waiting.pop(token, None)
+                self._forget(batch)
         outcomes: list[PublishReceipt | Exception] = batch.outcomes  # type: ignore[assignment]
         for outcome in outcomes:
             if outcome.__class__ is NoRespondersError:
-                return await self._explain(messages, outcomes, deadline)
+                return await self._explain(batch.messages, outcomes, deadline)
         return outcomes
+
+    def _forget(self, batch: _Batch) -> None:
+        for token in batch.tokens():
+            self._waiting.pop(token, None)
+
+    def _begin(self, messages: Sequence[OutgoingMessage]) -> _Batch:
+        batch = _Batch(messages, self._next)
+        self._next += len(messages)
+        return batch
 
     async def _write(self, batch: _Batch) -> None:
         link, waiting, task = self._link, self._waiting, asyncio.current_task()
@@ -181,9 +206,7 @@ class PublishPipe:
                 del self._waiting[token]
                 batch.put(token, error)
 
-    async def _explain(
-        self, messages: Sequence[OutgoingMessage], outcomes: Sequence[PublishReceipt | Exception], deadline: float
-    ) -> Sequence[PublishReceipt | Exception]:
+    async def _explain(self, messages: Sequence[OutgoingMessage], outcomes: Outcomes, deadline: float) -> Outcomes:
         """Nobody took these messages: no stream holds the subject any more, or it has no leader at the moment."""
         pairs = tuple(zip(messages, outcomes, strict=True))
         untaken = {message.subject for message, outcome in pairs if isinstance(outcome, NoRespondersError)}
