@@ -42,9 +42,6 @@ class NotingDriver(MemoryDriver):
         if call in self.fails:
             raise TransientError("the broker is gone")
 
-    async def ping(self) -> None:
-        await self.step("ping")
-
     async def subscribe(self, spec: ConsumerSpec, buffer: int) -> DriverSubscription:
         return NotingSubscription(self, await super().subscribe(spec, buffer))
 
@@ -63,6 +60,9 @@ class NotingSubscription(DriverSubscription):
     async def aclose(self, held: Sequence[Delivery]) -> None:
         await self.inner.aclose(held)
         await self.driver.step("unsubscribe", len(held))
+
+    async def flush(self) -> None:
+        await self.driver.step("flush")
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ async def test_verdicts_count_while_draining(backend: Backend, driver: NotingDri
     async with asyncio.timeout(DEADLINE):
         await drain
     assert subscription.closed
-    assert driver.calls == [("unsubscribe", 0), ("ping",)]
+    assert driver.calls == [("unsubscribe", 0), ("flush",)]
 
 
 async def test_iteration_ends_when_draining_begins(backend: Backend):
@@ -173,7 +173,7 @@ async def test_aclose_ends_a_drain(backend: Backend, driver: NotingDriver):
     async with asyncio.timeout(1):
         await asyncio.gather(subscription.aclose(), subscription.aclose(), *drains)
     assert not await message.ack()
-    assert driver.calls == [("unsubscribe", 0), ("ping",)]
+    assert driver.calls == [("unsubscribe", 0), ("flush",)]
     async with asyncio.timeout(DEADLINE), reader(backend).subscribe() as others:
         assert (await anext(others)).data == b"1"
 
@@ -188,7 +188,7 @@ async def test_the_shortest_of_several_drains_counts(backend: Backend, driver: N
         await patient
         await subscription.drain()
         await subscription.aclose()
-    assert driver.calls == [("unsubscribe", 0), ("ping",)]
+    assert driver.calls == [("unsubscribe", 0), ("flush",)]
 
 
 async def test_draining_what_was_not_entered_is_closing(backend: Backend, driver: NotingDriver):
@@ -233,7 +233,7 @@ async def test_cancelling_a_drain_as_it_begins(backend: Backend, driver: NotingD
     async with asyncio.timeout(DEADLINE):
         await asyncio.wait([drain])
         await subscription.aclose()
-    assert driver.calls == [("unsubscribe", 0), ("ping",)]
+    assert driver.calls == [("unsubscribe", 0), ("flush",)]
 
 
 async def test_an_expired_lease_is_not_waited_for(backend: Backend):
@@ -305,11 +305,11 @@ async def test_an_ephemeral_consumer_is_deleted_last(backend: Backend, driver: N
     await message.ack()
     async with asyncio.timeout(DEADLINE):
         await drain
-    assert driver.calls == [("unsubscribe", 0), ("ping",), ("delete_consumer",)]
+    assert driver.calls == [("unsubscribe", 0), ("flush",), ("delete_consumer",)]
 
 
 @pytest.mark.parametrize("how", ["hangs", "fails"])
-@pytest.mark.parametrize("call", ["unsubscribe", "ping", "delete_consumer"])
+@pytest.mark.parametrize("call", ["unsubscribe", "flush", "delete_consumer"])
 @pytest.mark.usefixtures("short_close")
 async def test_draining_without_the_broker(
     backend: Backend, driver: NotingDriver, caplog: pytest.LogCaptureFixture, call: str, how: str

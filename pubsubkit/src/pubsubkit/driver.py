@@ -341,6 +341,13 @@ class DriverSubscription(_Overridable, ABC):
             :meth:`Delivery.settle` are over.  Empty while the application drains: what it holds is settled afterwards.
         """
 
+    async def flush(self) -> None:
+        """Return when the broker has recorded every verdict that was given.
+
+        Called at the end of a drain, after :meth:`aclose` and the last verdict.  To be overridden by a driver whose
+        :meth:`Delivery.settle` returns before that.
+        """
+
     def limit(self, room: int) -> None:
         """From now on hold in the buffer, or have asked for, no more than *room* messages, however large the buffer.
 

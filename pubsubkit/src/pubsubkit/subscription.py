@@ -287,19 +287,21 @@ class Subscription(Closing):
             async with asyncio.timeout(_CLOSE_SECONDS / 2):
                 await self._ledger.quiet()
         async with self._opening:
+            if self._inner is None:
+                return
             if self._stopping is not None:
                 await asyncio.wait([self._stopping])
-                await self._give_back()
-            elif self._inner is not None:
+                await self._give_back(self._inner)
+            else:
                 # Nothing is awaited between the two: receive gives out nothing once the driver's aclose has begun.
                 held = self._ledger.seal()
                 await self._inner.aclose([message.delivery for message in held])
 
-    async def _give_back(self) -> None:
-        """After a drain the driver's part is closed already; the answer to its ping comes behind all verdicts."""
+    async def _give_back(self, inner: DriverSubscription) -> None:
+        """After a drain the driver's part is closed already, before the last verdicts."""
         for message in self._ledger.seal():
             await message.delivery.settle(_GIVE_BACK)
-        await self._connection.driver.ping()
+        await inner.flush()
 
     async def _remove_ephemeral(self) -> None:
         spec, self._spec = self._spec, None

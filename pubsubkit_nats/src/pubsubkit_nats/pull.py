@@ -14,10 +14,12 @@ import asyncio
 import json
 import logging
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 
 from pubsubkit.driver import DriverSubscription, Settlement, Verdict
 from pubsubkit.errors import NotFoundError, TransientError
@@ -68,7 +70,7 @@ class PullSubscription(DriverSubscription):
         self._spec = spec
         self._size = size
         self._buffer: deque[NatsDelivery] = deque()
-        self._taken: NatsDelivery | None = None
+        self._latest: NatsDelivery | None = None
         self._asked = 0
         self._arrived = asyncio.Event()
         self._error: Exception | None = None
@@ -125,14 +127,11 @@ class PullSubscription(DriverSubscription):
     def _take(self) -> NatsDelivery:
         delivery = self._buffer.popleft()
         delivery.waiting = False
-        self._taken = delivery
+        self._latest = delivery
         return delivery
 
     async def aclose(self, held: Sequence[Delivery]) -> None:
-        """Stop asking, fence what is on its way, give back what has no verdict, wait until all verdicts are recorded.
-
-        The server deals with verdicts on the side: the answer to a question behind them may not know of them yet.
-        """
+        """Stop asking, fence what is on its way, give back what has no verdict."""
         self._closing = True
         self._arrived.set()
         self._link.listeners.discard(self._on_change)
@@ -156,10 +155,18 @@ class PullSubscription(DriverSubscription):
         await self._save_last_chances()
         for unseen in self._buffer:
             await unseen.give_back(seen=False)
-        some = self._taken or next(iter(self._buffer), None)
+            self._latest = unseen
         self._buffer.clear()
-        if some is not None:
-            await some.wait_for_verdicts()
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Let the consumer's leader say that it has dealt with all verdicts.
+
+        The server deals with them on the side: the answer to any other question may not know of them yet.
+        """
+        if self._latest is not None:
+            with suppress(NoRespondersError):  # the consumer is gone
+                await self._latest.wait_for_verdicts()
 
     async def _save_last_chances(self) -> None:
         limit = self._spec.max_deliver
