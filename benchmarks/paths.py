@@ -82,7 +82,8 @@ PATHS: dict[str, Path] = {
         figures=latency,
         consumes=True,
         note="The publisher is a process of its own. "
-        "Unconfirmed by hand is what the server takes to store the message and to hand it to the consumer.",
+        "JetStream, bare, is a client of a hundred lines that can do nothing else: "
+        "what server, kernel and interpreter take for a message that is confirmed and acked.",
     ),
     "growth": Path(
         about="growth of memory over a million messages through one consumer, after the first tenth",

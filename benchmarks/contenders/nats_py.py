@@ -132,41 +132,31 @@ async def core_latency(url: str) -> AsyncGenerator[Run]:
         yield run
 
 
-@contender("latency", "JetStream by hand, confirmed")
-async def confirmed_latency(url: str) -> AsyncGenerator[Run]:
-    async with nats_client(url) as here:
-        yield by_hand(here, url, "confirmed")
-
-
-@contender("latency", "JetStream by hand, unconfirmed")
-async def unconfirmed_latency(url: str) -> AsyncGenerator[Run]:
-    """What the server itself takes: no confirmation is asked for, and the message goes straight to a callback."""
-    async with nats_client(url) as here:
-        yield by_hand(here, url, "plain")
-
-
-def by_hand(here: Client, url: str, way: str) -> Run:
+@contender("latency", "JetStream by hand")
+async def by_hand_latency(url: str) -> AsyncGenerator[Run]:
     """Pull with one request for all messages, and ack each."""
+    async with nats_client(url) as here:
 
-    async def run(work: Work) -> list[float]:
-        inbox, arrival = here.new_inbox(), asyncio.get_running_loop().create_future()
-        request = json.dumps({"batch": work.count, "expires": 30_000_000_000}).encode()
+        async def run(work: Work) -> list[float]:
+            arrival: asyncio.Future[Arrival]
 
-        async def handle(message: Msg) -> None:
-            arrival.set_result((time.perf_counter_ns(), message.data))
-            await message.ack()
+            async def handle(message: Msg) -> None:
+                arrival.set_result((time.perf_counter_ns(), message.data))
+                await message.ack()
 
-        def expect() -> asyncio.Future[Arrival]:
-            nonlocal arrival
-            arrival = asyncio.get_running_loop().create_future()
-            return arrival
+            def expect() -> asyncio.Future[Arrival]:
+                nonlocal arrival
+                arrival = asyncio.get_running_loop().create_future()
+                return arrival
 
-        subscription = await here.subscribe(inbox, cb=handle)
-        await here.publish(f"$JS.API.CONSUMER.MSG.NEXT.{work.stream}.{work.consumer}", request, inbox)
-        await here.flush()
-        seconds = await trips(url, way, work, work.subject, expect)
-        await work.settled()
-        await subscription.unsubscribe()
-        return seconds
+            inbox = here.new_inbox()
+            request = json.dumps({"batch": work.count, "expires": 30_000_000_000}).encode()
+            subscription = await here.subscribe(inbox, cb=handle)
+            await here.publish(f"$JS.API.CONSUMER.MSG.NEXT.{work.stream}.{work.consumer}", request, inbox)
+            await here.flush()
+            seconds = await trips(url, "confirmed", work, work.subject, expect)
+            await work.settled()
+            await subscription.unsubscribe()
+            return seconds
 
-    return run
+        yield run

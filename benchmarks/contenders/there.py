@@ -6,6 +6,7 @@ Run as ``python -m contenders.there WAY LOOP URL STREAM SUBJECT BYTES``.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import nats
 
+from contenders.bare import bare_client
 from pubsubkit import PublisherOptions, connect
 
 if TYPE_CHECKING:
@@ -45,10 +47,26 @@ async def confirmed(url: str, _: str) -> AsyncGenerator[Publish]:
     await client.close()
 
 
+@asynccontextmanager
+async def bare(url: str, _: str) -> AsyncGenerator[Publish]:
+    confirmed: asyncio.Future[bytes]
+    inbox = f"_INBOX.{secrets.token_hex(8)}"
+    async with bare_client(url, lambda _, data: confirmed.set_result(data)) as client:
+        await client.subscribe(inbox)
+
+        async def publish(subject: str, data: bytes) -> None:
+            nonlocal confirmed
+            confirmed = asyncio.get_running_loop().create_future()
+            client.publish(subject, data, inbox)
+            await confirmed
+
+        yield publish
+
+
 async def main(way: str, url: str, stream: str, subject: str, size: int) -> None:
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with {"ours": ours, "plain": plain, "confirmed": confirmed}[way](url, stream) as publish:
+    async with {"ours": ours, "plain": plain, "confirmed": confirmed, "bare": bare}[way](url, stream) as publish:
         while await lines.readline():
             await asyncio.sleep(_PAUSE_SECONDS)
             await publish(subject, time.perf_counter_ns().to_bytes(8, "big") + b"x" * (size - 8))
