@@ -411,6 +411,8 @@ def test_a_secret_from_a_variable_is_never_shown(template: str, awkward: str) ->
         ("nats://TOKEN:@h", "nats://***@h"),
         ("nats://${TOKEN:-abc}@h", "nats://***@h"),
         ("nats://h?stream=${STREAM:-orders}", "nats://h?stream=${STREAM}"),
+        ("cannot reach nats:/h?stream=a&token=b&c=d#e", "cannot reach nats:/h?stream=a&token=***&c=d#e"),
+        ("is it so? password=x", "is it so? password=x"),
     ],
 )
 def test_redact_keeps_what_is_not_secret(text: str, shown: str) -> None:
