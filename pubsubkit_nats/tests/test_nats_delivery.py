@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from nats.errors import NoRespondersError
 
 from pubsubkit import (
     ConfigurationError,
@@ -18,6 +19,8 @@ from pubsubkit import (
     UnsupportedError,
     connect,
 )
+from pubsubkit.driver import Settlement
+from pubsubkit_nats.delivery import NatsDelivery
 from pubsubkit_nats.testing import NatsServer
 
 MEMORY = PublisherOptions(stream_name="s")
@@ -174,3 +177,61 @@ async def test_large_backlog_stays_on_the_server(server: NatsServer):
             info = await backend.consumer_info("s", "d")
             assert info.num_ack_pending <= 4
             assert info.num_pending >= 56
+
+
+@pytest.mark.parametrize("how", ["aclose", "drain"])
+async def test_a_stop_ends_behind_the_last_verdict(server: NatsServer, monkeypatch: pytest.MonkeyPatch, how: str):
+    """What the server has been asked last is whether it has dealt with every verdict."""
+    seen: list[str] = []
+    wait, settle = NatsDelivery.wait_for_verdicts, NatsDelivery._frame
+
+    async def waiting(self: NatsDelivery) -> None:
+        await wait(self)
+        seen.append("dealt with")
+
+    def settling(self: NatsDelivery, settlement: Settlement) -> bytes:
+        seen.append(settlement.verdict)
+        return settle(self, settlement)
+
+    monkeypatch.setattr(NatsDelivery, "wait_for_verdicts", waiting)
+    monkeypatch.setattr(NatsDelivery, "_frame", settling)
+    async with asyncio.timeout(10), connect(server.url) as backend, backend.publisher(MEMORY) as publisher:
+        await publisher.publish("s.x", b"")
+        subscription = backend.consumer(ConsumerOptions(stream_name="s", consumer_name="d")).subscribe()
+        message = await anext(subscription)
+        if how == "drain":
+            stopping = asyncio.ensure_future(subscription.drain())
+            while "dealt with" not in seen:
+                await asyncio.sleep(0.01)
+            await message.ack()
+            await stopping
+        else:
+            await message.ack()
+            await subscription.aclose()
+        assert seen[-2:] == ["ack", "dealt with"]
+        assert (await backend.consumer_info("s", "d")).num_ack_pending == 0
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "without a leader"])
+async def test_a_stop_where_nobody_takes_verdicts(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gone: bool
+):
+    """A consumer that was deleted has nothing to record; that one without a leader may have lost them is said."""
+
+    async def nobody(_: NatsDelivery) -> None:
+        raise NoRespondersError
+
+    async with asyncio.timeout(10), connect(server.url) as backend, backend.publisher(MEMORY) as publisher:
+        await publisher.publish("s.x", b"")
+        subscription = backend.consumer(ConsumerOptions(stream_name="s", consumer_name="d")).subscribe()
+        message = await anext(subscription)
+        stopping = asyncio.ensure_future(subscription.drain())
+        while subscription.consuming:
+            await asyncio.sleep(0.01)
+        await asyncio.wait([subscription._stopping])  # type: ignore[list-item]
+        monkeypatch.setattr(NatsDelivery, "wait_for_verdicts", nobody)
+        if gone:
+            await backend.delete_consumer("s", "d")
+        await message.ack()
+        await stopping
+    assert ("has no leader" in caplog.text) is not gone

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from nats.aio.client import Client
 
-from pubsubkit import ConsumerOptions, InvalidArgumentError, PublisherOptions, Storage, connect
+from pubsubkit import ConsumerOptions, PublisherOptions, Storage, connect
 from pubsubkit.driver import OutgoingMessage
 from pubsubkit_nats.direct import DirectClient, new_client, subscribe
 from pubsubkit_nats.pipe import PublishPipe
@@ -114,7 +114,7 @@ async def test_one_message_alone_is_written_at_once(server: NatsServer):
 
 
 async def test_a_publish_that_is_alone_goes_the_short_way(server: NatsServer, monkeypatch: pytest.MonkeyPatch):
-    """One that is not, is too large or has to wait goes by ``send``; one that is cancelled leaves nothing behind."""
+    """One that is not alone goes by ``send``; one that is cancelled leaves nothing behind."""
     sent: list[int] = []
     send = PublishPipe.send
 
@@ -139,8 +139,37 @@ async def test_a_publish_that_is_alone_goes_the_short_way(server: NatsServer, mo
             await asyncio.wait([publishing])
             assert not pipe._waiting
             assert (await publisher.publish("s.x", b"7")).sequence == 7
-            with pytest.raises(InvalidArgumentError):
-                await publisher.publish("s.x", bytes(backend.max_payload + 1))
+
+
+async def test_a_publish_overtakes_none_whose_turn_it_is(server: NatsServer):
+    """The turn is free for a moment between the one who had it and the one who waits for it."""
+    async with asyncio.timeout(10), connect(server.url) as backend:
+        pipe = backend._connection.driver._pipe
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"1")
+            await pipe._turn.acquire()
+            waits = asyncio.ensure_future(pipe.send([OutgoingMessage("s.x", b"2")] * 2, 5))
+            await asyncio.sleep(0)
+            later = asyncio.ensure_future(publisher.publish("s.x", b"3"))
+            pipe._turn.release()
+            assert [receipt.sequence for receipt in await waits] == [2, 3]
+            assert (await later).sequence == 4
+
+
+async def test_what_is_written_after_a_loss_is_confirmed(server: NatsServer, monkeypatch: pytest.MonkeyPatch):
+    """A batch that waited for room when the connection was lost is sent when it is back, and hears of it."""
+    async with asyncio.timeout(10), connect(server.url) as backend:
+        pipe = backend._connection.driver._pipe
+        async with backend.publisher(PublisherOptions(stream_name="s")) as publisher:
+            await publisher.publish("s.x", b"1")
+            room = asyncio.Event()
+            monkeypatch.setattr(type(pipe._link), "ready", False)
+            monkeypatch.setattr(pipe._link, "wait_ready", room.wait)
+            waits = asyncio.ensure_future(pipe.send([OutgoingMessage("s.x", b"2", {"a": "b"})] * 2, 2))
+            await asyncio.sleep(0)
+            pipe._on_change(False)
+            room.set()
+            assert [getattr(outcome, "sequence", outcome) for outcome in await waits] == [2, 3]
 
 
 async def test_an_unforeseen_error_does_not_end_the_attempts_to_reconnect(

@@ -173,6 +173,21 @@ async def test_close_while_down(server: NatsServer, caplog: pytest.LogCaptureFix
             await subscription.aclose()
 
 
+async def test_drain_while_down(server: NatsServer, caplog: pytest.LogCaptureFixture):
+    """Draining with settled messages while the broker is down waits for no answer, and says why it ended so."""
+    async with connect(server.url + QUICK) as backend, backend.publisher(FILE) as publisher:
+        await publisher.publish("s.x", b"1")
+        subscription = backend.consumer(DURABLE).subscribe()
+        message = await anext(subscription)
+        await server.stop(crash=True)
+        while (await backend.health()).connected:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(2):
+            await message.ack()
+            await subscription.drain()
+    assert "not connected" in caplog.text
+
+
 async def test_consumer_lost_with_its_stream(server: NatsServer):
     """When the broker comes back without the stream the iteration raises, it never waits for ever."""
     async with connect(server.url + QUICK) as backend:

@@ -4,16 +4,17 @@ An application never sees these classes: it holds :class:`~pubsubkit.Backend`, `
 ``Message``, which do once for all backends what every backend needs.  A driver is therefore small, and it
 
 * **must not** check arguments: subjects, names, options and payload sizes are valid when they get here, but for
-  the limits of a stream, which only its broker can keep;
+  the limits of a stream, which only its broker can keep, and the size of what ``send_now`` is offered;
 * **must not** retry: raise, or return, the error and let :attr:`Driver.error_table` say which are transient;
 * **must not** wrap errors: raise the native ones (or a ``PubSubError`` with a better message);
 * **must not** call hooks, log deliveries, add headers or make message ids;
 * **must not** guard against double settlement or use after close: the portable layer does;
 * **must not** change what exists on the broker unless told to (``update_*``, ``delete_*``).
 
-It **may** do at once, by ``send_now``, ``receive_now`` and ``settle_now``, what needs no waiting, which spares a
-coroutine for each message; a loop that never waits must let others run now and then, by declining.  A subclass or
-mixin that overrides the method loses the shortcut past it; whoever patches an object or a class replaces both.
+It **may** do at once, by ``send_now``, ``receive_now`` and ``settle_now``, what needs no waiting, such as writing a
+message whose confirmation is awaited afterwards.  That spares a coroutine for each message; a loop that never waits
+must let others run now and then, by declining.  A subclass or mixin that overrides the method loses the shortcut past
+it; whoever patches an object or a class replaces both.
 
 It **must** be safe to cancel at every ``await``: a cancelled :meth:`DriverSubscription.receive` leaves the message for
 the next call.  All methods run in one event loop and may run concurrently.  Constructors do no I/O.
@@ -342,7 +343,7 @@ class DriverSubscription(_Overridable, ABC):
         """
 
     async def flush(self) -> None:
-        """Return when the broker has recorded every verdict that was given.
+        """Return when the broker has taken in every verdict that was given: what it tells afterwards knows of them.
 
         Called at the end of a drain, after :meth:`aclose` and the last verdict.  To be overridden by a driver whose
         :meth:`Delivery.settle` returns before that.

@@ -132,9 +132,9 @@ class Connection:
         :raises TransientError: not connected, where nats-py's ``flush`` would return at once; or the connection was
             lost meanwhile.
         """
-        self._require_up()
+        self.require_up()
         await self._until_lost(self._undisturbed_task(self.client.flush(_NEVER)))
-        self._require_up()  # when the connection was lost just before it, flush has returned at once
+        self.require_up()  # when the connection was lost just before it, flush has returned at once
 
     async def request(self, subject: str, payload: bytes) -> Msg:
         """Send a request and return the answer.
@@ -216,7 +216,8 @@ class Connection:
             raise
         self._first = None
 
-    def _require_up(self) -> None:
+    def require_up(self) -> None:
+        """Raise :class:`TransientError` when the connection is not there at the moment."""
         if not self.up:
             raise TransientError(f"not connected: {self.client.last_error or 'the connection was lost'}")
 

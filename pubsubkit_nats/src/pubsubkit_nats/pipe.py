@@ -75,6 +75,8 @@ class PublishPipe:
         self._prefix = ""
         self._subscription: Subscription | None = None
         self._turn = asyncio.Lock()
+        self._in_line = 0
+        """How many calls have the turn or wait for it; the lock itself is free for a moment between two of them."""
 
     async def open(self) -> None:
         """Subscribe to the reply inbox."""
@@ -94,7 +96,7 @@ class PublishPipe:
     def send_now(self, subject: str, data: bytes, timeout: float) -> Awaitable[Outcomes] | None:
         """Send a message that is alone at once and return what waits for its outcome; None when it has to wait."""
         link, token = self._link, self._next
-        if self._waiting or self._turn.locked() or not link.up:
+        if self._waiting or self._in_line or not link.up:
             return None
         if not write_alone(link.client, subject, data, f"{self._prefix}{token}"):
             return None
@@ -107,12 +109,16 @@ class PublishPipe:
         deadline = asyncio.get_running_loop().time() + timeout
         batch = self._begin(messages)
         try:
-            if len(messages) == 1 and len(messages[0].data) <= _SMALL and self._link.ready and not self._turn.locked():
+            if len(messages) == 1 and len(messages[0].data) <= _SMALL and self._link.ready and not self._in_line:
                 await self._write(batch)  # without a wait; a large one could make nats-py flush, which has no limit
             else:
                 # The lock keeps the order of the calls when some have to wait for the connection or for room.
-                async with asyncio.timeout_at(deadline), self._turn:
-                    await self._write(batch)
+                self._in_line += 1
+                try:
+                    async with asyncio.timeout_at(deadline), self._turn:
+                        await self._write(batch)
+                finally:
+                    self._in_line -= 1
         except TimeoutError:
             self._expire(batch, timeout)
         except BaseException:
@@ -193,8 +199,9 @@ class PublishPipe:
             self._fail_all("the connection was lost")
 
     def _fail_all(self, why: str) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for token, batch in waiting.items():
+        waiting = tuple(self._waiting.items())
+        self._waiting.clear()
+        for token, batch in waiting:
             batch.put(token, _unconfirmed(why))
 
     def _denial(self, message: OutgoingMessage) -> PermissionDeniedError | None:

@@ -14,7 +14,6 @@ import asyncio
 import json
 import logging
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -163,10 +162,17 @@ class PullSubscription(DriverSubscription):
         """Let the consumer's leader say that it has dealt with all verdicts.
 
         The server deals with them on the side: the answer to any other question may not know of them yet.
+
+        :raises TransientError: there is no connection, no leader, or no answer in time.
         """
-        if self._latest is not None:
-            with suppress(NoRespondersError):  # the consumer is gone
-                await self._latest.wait_for_verdicts()
+        if self._latest is None:
+            return
+        self._link.require_up()
+        try:
+            await self._latest.wait_for_verdicts()
+        except NoRespondersError as error:
+            if await self._find_consumer() is not None:
+                raise TransientError(f"consumer {self._name} has no leader to take verdicts") from error
 
     async def _save_last_chances(self) -> None:
         limit = self._spec.max_deliver
