@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from contenders.work import Work, contender, trips
+from contenders.work import Post, Work, contender, trips
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from contenders.work import Arrival, Run
+    from contenders.work import Run
 
 __all__ = ["bare_client"]
 
@@ -84,17 +83,12 @@ async def bare_latency(url: str) -> AsyncGenerator[Run]:
     """What server, kernel and interpreter take, with a confirmation and an ack for each message."""
 
     async def run(work: Work) -> list[float]:
-        arrival: asyncio.Future[Arrival]
+        post = Post()
 
         def handle(reply: bytes, data: bytes) -> None:
             if reply:
-                arrival.set_result((time.perf_counter_ns(), data))
+                post.arrived(data)
                 client.publish(reply.decode(), b"+ACK")
-
-        def expect() -> asyncio.Future[Arrival]:
-            nonlocal arrival
-            arrival = asyncio.get_running_loop().create_future()
-            return arrival
 
         inbox = f"_INBOX.{secrets.token_hex(8)}"
         request = json.dumps({"batch": work.count, "expires": 30_000_000_000}).encode()
@@ -102,7 +96,7 @@ async def bare_latency(url: str) -> AsyncGenerator[Run]:
             await client.subscribe(inbox)
             client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{work.stream}.{work.consumer}", request, inbox)
             await client.flush()
-            seconds = await trips(url, "bare", work, work.subject, expect)
+            seconds = await trips(url, "bare", work, work.subject, post.expect)
             await work.settled()
         return seconds
 

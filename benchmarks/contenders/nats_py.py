@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from contenders.work import BUFFER, WINDOW, Work, contender, one_by_one, trips
+from contenders.work import BUFFER, WINDOW, Post, Work, contender, one_by_one, trips
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-    from contenders.work import Arrival, Run
+    from contenders.work import Run
 
 
 @asynccontextmanager
@@ -112,20 +111,15 @@ async def core_latency(url: str) -> AsyncGenerator[Run]:
     async with nats_client(url) as here:
 
         async def run(work: Work) -> list[float]:
-            arrival: asyncio.Future[Arrival]
+            post = Post()
 
             async def handle(message: Msg) -> None:
-                arrival.set_result((time.perf_counter_ns(), message.data))
-
-            def expect() -> asyncio.Future[Arrival]:
-                nonlocal arrival
-                arrival = asyncio.get_running_loop().create_future()
-                return arrival
+                post.arrived(message.data)
 
             subject = f"core.{work.stream}"
             subscription = await here.subscribe(subject, cb=handle)
             await here.flush()
-            seconds = await trips(url, "plain", work, subject, expect)
+            seconds = await trips(url, "plain", work, subject, post.expect)
             await subscription.unsubscribe()
             return seconds
 
@@ -138,23 +132,18 @@ async def by_hand_latency(url: str) -> AsyncGenerator[Run]:
     async with nats_client(url) as here:
 
         async def run(work: Work) -> list[float]:
-            arrival: asyncio.Future[Arrival]
+            post = Post()
 
             async def handle(message: Msg) -> None:
-                arrival.set_result((time.perf_counter_ns(), message.data))
+                post.arrived(message.data)
                 await message.ack()
-
-            def expect() -> asyncio.Future[Arrival]:
-                nonlocal arrival
-                arrival = asyncio.get_running_loop().create_future()
-                return arrival
 
             inbox = here.new_inbox()
             request = json.dumps({"batch": work.count, "expires": 30_000_000_000}).encode()
             subscription = await here.subscribe(inbox, cb=handle)
             await here.publish(f"$JS.API.CONSUMER.MSG.NEXT.{work.stream}.{work.consumer}", request, inbox)
             await here.flush()
-            seconds = await trips(url, "confirmed", work, work.subject, expect)
+            seconds = await trips(url, "confirmed", work, work.subject, post.expect)
             await work.settled()
             await subscription.unsubscribe()
             return seconds

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     Arrival = tuple[int, bytes]  # the reading of time.perf_counter_ns, and the payload
     Contender = Callable[[str], AbstractAsyncContextManager[Run]]
 
-__all__ = ["ACK_PENDING", "BUFFER", "CONTENDERS", "WINDOW", "Work", "contender", "gathered", "one_by_one", "trips"]
+__all__ = [
+    "ACK_PENDING",
+    "BUFFER",
+    "CONTENDERS",
+    "WINDOW",
+    "Post",
+    "Work",
+    "contender",
+    "gathered",
+    "one_by_one",
+    "trips",
+]
 
 WINDOW = 1024
 """Messages that wait for their confirmation at a time, for everybody who counts them."""
@@ -51,6 +63,17 @@ class Work(NamedTuple):
     @property
     def subject(self) -> str:
         return f"{self.stream}.x"
+
+
+class Post:
+    """Notes when the message that is expected arrives, for who has it in a callback."""
+
+    def expect(self) -> asyncio.Future[Arrival]:
+        self._arrival: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
+        return self._arrival
+
+    def arrived(self, data: bytes) -> None:
+        self._arrival.set_result((time.perf_counter_ns(), data))
 
 
 CONTENDERS: dict[str, dict[str, Contender]] = {}
