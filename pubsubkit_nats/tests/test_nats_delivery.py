@@ -216,7 +216,7 @@ async def test_a_stop_ends_behind_the_last_verdict(server: NatsServer, monkeypat
 async def test_a_stop_where_nobody_takes_verdicts(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gone: bool
 ):
-    """A consumer that was deleted has nothing to record; that one without a leader may have lost them is said."""
+    """A consumer that was deleted has nothing to record; one without a leader may have lost some: a warning."""
 
     async def nobody(_: NatsDelivery) -> None:
         raise NoRespondersError

@@ -70,6 +70,7 @@ class PullSubscription(DriverSubscription):
         self._size = size
         self._buffer: deque[NatsDelivery] = deque()
         self._latest: NatsDelivery | None = None
+        """A delivery that was handed out or given back: its reply subject leads to who records verdicts."""
         self._asked = 0
         self._arrived = asyncio.Event()
         self._error: Exception | None = None
