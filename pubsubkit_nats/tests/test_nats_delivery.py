@@ -229,9 +229,11 @@ async def test_a_stop_where_nobody_takes_verdicts(
         while subscription.consuming:
             await asyncio.sleep(0.01)
         await asyncio.wait([subscription._stopping])  # type: ignore[list-item]
-        monkeypatch.setattr(NatsDelivery, "wait_for_verdicts", nobody)
         if gone:
             await backend.delete_consumer("s", "d")
+        else:
+            monkeypatch.setattr(NatsDelivery, "wait_for_verdicts", nobody)
         await message.ack()
         await stopping
     assert ("has no leader" in caplog.text) is not gone
+    assert ("without the broker" in caplog.text) is not gone

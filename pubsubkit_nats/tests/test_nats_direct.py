@@ -154,6 +154,14 @@ async def test_a_publish_overtakes_none_whose_turn_it_is(server: NatsServer):
             pipe._turn.release()
             assert [receipt.sequence for receipt in await waits] == [2, 3]
             assert (await later).sequence == 4
+            await pipe._turn.acquire()
+            given_up = asyncio.ensure_future(publisher.publish_many([("s.x", b"4"), ("s.x", b"5")]))
+            late = await pipe.send([OutgoingMessage("s.x", b"6")] * 2, 0.01)
+            assert all("nothing was sent" in str(outcome) for outcome in late)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            pipe._turn.release()
+        assert not pipe._in_line
 
 
 async def test_what_is_written_after_a_loss_is_confirmed(server: NatsServer, monkeypatch: pytest.MonkeyPatch):
@@ -167,6 +175,7 @@ async def test_what_is_written_after_a_loss_is_confirmed(server: NatsServer, mon
             monkeypatch.setattr(pipe._link, "wait_ready", room.wait)
             waits = asyncio.ensure_future(pipe.send([OutgoingMessage("s.x", b"2", {"a": "b"})] * 2, 2))
             await asyncio.sleep(0)
+            assert pipe._turn.locked()
             pipe._on_change(False)
             room.set()
             assert [getattr(outcome, "sequence", outcome) for outcome in await waits] == [2, 3]

@@ -173,8 +173,9 @@ async def test_close_while_down(server: NatsServer, caplog: pytest.LogCaptureFix
             await subscription.aclose()
 
 
-async def test_drain_while_down(server: NatsServer, caplog: pytest.LogCaptureFixture):
-    """Draining with settled messages while the broker is down waits for no answer, and says why it ended so."""
+@pytest.mark.parametrize("back", [True, False], ids=["back soon", "away"])
+async def test_drain_while_down(server: NatsServer, caplog: pytest.LogCaptureFixture, back: bool):
+    """Verdicts that were given while the broker was down count when it comes back soon; else a drain says why not."""
     async with connect(server.url + QUICK) as backend, backend.publisher(FILE) as publisher:
         await publisher.publish("s.x", b"1")
         subscription = backend.consumer(DURABLE).subscribe()
@@ -182,10 +183,16 @@ async def test_drain_while_down(server: NatsServer, caplog: pytest.LogCaptureFix
         await server.stop(crash=True)
         while (await backend.health()).connected:
             await asyncio.sleep(0.01)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             await message.ack()
-            await subscription.drain()
-    assert "not connected" in caplog.text
+            drain = asyncio.ensure_future(subscription.drain())
+            if back:
+                await asyncio.wait([drain], timeout=0.2)
+                await server.start()
+            await drain
+            if back:
+                assert (await backend.consumer_info("s", "d")).num_ack_pending == 0
+    assert ("not connected" in caplog.text) is not back
 
 
 async def test_consumer_lost_with_its_stream(server: NatsServer):

@@ -200,7 +200,7 @@ class PublishPipe:
 
     def _fail_all(self, why: str) -> None:
         waiting = tuple(self._waiting.items())
-        self._waiting.clear()
+        self._waiting.clear()  # never another dict: a write that waits has this one
         for token, batch in waiting:
             batch.put(token, _unconfirmed(why))
 

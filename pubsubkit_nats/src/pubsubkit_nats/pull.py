@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -46,6 +47,7 @@ _MAX_BYTES = 16 * 1024 * 1024
 _RETRY_SECONDS = 0.25
 _STOP_SECONDS = 5.0
 _RAISE_SECONDS = 1.0
+_BACK_SECONDS = 2.0
 _SHORTEST_TICK = 0.01
 _DOUBT_SECONDS, _DOUBT_TURNS = 0.05, 20
 _PARTS = 6
@@ -162,12 +164,16 @@ class PullSubscription(DriverSubscription):
     async def flush(self) -> None:
         """Let the consumer's leader say that it has dealt with all verdicts.
 
-        The server deals with them on the side: the answer to any other question may not know of them yet.
+        The server deals with them on the side: the answer to any other question may not know of them yet.  Those that
+        were given without a connection wait in nats-py's buffer, so a server that comes back soon is waited for.
 
         :raises TransientError: there is no connection, no leader, or no answer in time.
         """
         if self._latest is None:
             return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BACK_SECONDS):
+                await self._link.wait_ready()
         self._link.require_up()
         try:
             await self._latest.wait_for_verdicts()
