@@ -1,12 +1,14 @@
 """Restarts, crashes and outages of the broker."""
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pubsubkit import (
+    Backend,
     Backoff,
     ConnectionState,
     ConsumerOptions,
@@ -33,6 +35,23 @@ async def take(subscription: Subscription, count: int) -> list[bytes]:
             got.append(message.data)
             await message.ack(confirm=True)
     return got
+
+
+async def go_down(server: NatsServer, backend: Backend) -> None:
+    """Stop the broker, which notes what it has delivered, and wait until *backend* has noticed."""
+    await server.stop()
+    async with asyncio.timeout(10):
+        while (await backend.health()).connected:
+            await asyncio.sleep(0.01)
+
+
+async def while_away(closing: Coroutine[None, None, None], server: NatsServer | None) -> None:
+    """Close without the broker; start *server*, if it is given, when that has had the time to end without it."""
+    task = asyncio.ensure_future(closing)
+    if server is not None:
+        await asyncio.wait([task], timeout=0.2)
+        await server.start()
+    await task
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["graceful", "kill -9"])
@@ -174,25 +193,44 @@ async def test_close_while_down(server: NatsServer, caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("back", [True, False], ids=["back soon", "away"])
-async def test_drain_while_down(server: NatsServer, caplog: pytest.LogCaptureFixture, back: bool):
+async def test_drain_while_down(
+    server: NatsServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, back: bool
+):
     """Verdicts that were given while the broker was down count when it comes back soon; else a drain says why not."""
+    monkeypatch.setattr("pubsubkit_nats.pull._BACK_SECONDS", 4 if back else 0.1)
     async with connect(server.url + QUICK) as backend, backend.publisher(FILE) as publisher:
         await publisher.publish("s.x", b"1")
         subscription = backend.consumer(DURABLE).subscribe()
         message = await anext(subscription)
-        await server.stop(crash=True)
-        while (await backend.health()).connected:
-            await asyncio.sleep(0.01)
-        async with asyncio.timeout(5):
+        await go_down(server, backend)
+        async with asyncio.timeout(10):
             await message.ack()
-            drain = asyncio.ensure_future(subscription.drain())
+            await while_away(subscription.drain(), server if back else None)
             if back:
-                await asyncio.wait([drain], timeout=0.2)
-                await server.start()
-            await drain
-            if back:
-                assert (await backend.consumer_info("s", "d")).num_ack_pending == 0
+                info = await backend.consumer_info("s", "d")
+                assert (info.num_pending, info.num_ack_pending) == (0, 0)
     assert ("not connected" in caplog.text) is not back
+
+
+@pytest.mark.parametrize("drain", [False, True], ids=["close", "drain"])
+async def test_given_back_after_an_outage(
+    server: NatsServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, drain: bool
+):
+    """What had no verdict at a close in an outage goes back, in order, to a broker that comes back soon."""
+    monkeypatch.setattr("pubsubkit_nats.pull._BACK_SECONDS", 4)
+    slow = replace(DURABLE, ack_wait=60)
+    async with connect(server.url + QUICK) as backend, backend.publisher(FILE) as publisher:
+        await publisher.publish_many(("s.x", b"%d" % number) for number in range(5))
+        subscription = backend.consumer(slow).subscribe()
+        held = await anext(subscription)
+        async with asyncio.timeout(10):
+            while len(subscription._inner._buffer) < 4:  # type: ignore[union-attr]
+                await asyncio.sleep(0.005)
+            await go_down(server, backend)
+            await while_away(subscription.drain(release=[held]) if drain else subscription.aclose(), server)
+            async with backend.consumer(slow).subscribe() as messages:
+                assert await take(messages, 5) == [b"%d" % number for number in range(5)]
+    assert "without the broker" not in caplog.text
 
 
 async def test_consumer_lost_with_its_stream(server: NatsServer):

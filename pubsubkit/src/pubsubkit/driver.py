@@ -343,7 +343,7 @@ class DriverSubscription(_Overridable, ABC):
         """
 
     async def flush(self) -> None:
-        """Return when the broker has taken in every verdict that was given: what it tells afterwards knows of them.
+        """Return when the broker has taken in all verdicts that reached it: what it tells afterwards knows of them.
 
         Called at the end of a drain, after :meth:`aclose` and the last verdict.  To be overridden by a driver whose
         :meth:`Delivery.settle` returns before that.

@@ -126,7 +126,8 @@ class Subscription(Closing):
         Messages that nobody has seen go back to the broker at once.  Those that were handed out can be settled, and
         prolonged by ``in_progress()``, until the last one has its verdict or *timeout* is over; what has none by then
         is given back and comes again, and later verdicts return False.  A message whose ``ack_wait`` ran out is not
-        waited for.  No handler is cancelled.  When this returns, all verdicts have reached the broker.
+        waited for.  No handler is cancelled.  When this returns, all verdicts have reached the broker, but for those
+        that went down with a connection: of these only ``ack(confirm=True)`` tells.
 
         May be called again, also concurrently; :meth:`aclose` ends the wait at once.  Cancelling it leaves the
         iteration ended and verdicts possible until the next call of either.  Before it is entered it is just closed.

@@ -133,7 +133,11 @@ class PullSubscription(DriverSubscription):
         return delivery
 
     async def aclose(self, held: Sequence[Delivery]) -> None:
-        """Stop asking, fence what is on its way, give back what has no verdict."""
+        """Stop asking, fence what is on its way, give back what has no verdict.
+
+        :raises PubSubError: as :meth:`flush`; what was not given back comes again after ``ack_wait``.
+        :raises TimeoutError: the server did not answer.
+        """
         self._closing = True
         self._arrived.set()
         self._link.listeners.discard(self._on_change)
@@ -144,8 +148,9 @@ class PullSubscription(DriverSubscription):
             task.cancel()
         self._give_up_inbox()
         try:
-            if self._link.up:
+            if self._link.up or self._buffer or self._latest is not None:
                 async with asyncio.timeout(_STOP_SECONDS):
+                    await self._wait_until_back()
                     if await self._fence():
                         await self._give_back(held)
         finally:
@@ -164,22 +169,27 @@ class PullSubscription(DriverSubscription):
     async def flush(self) -> None:
         """Let the consumer's leader say that it has dealt with all verdicts.
 
-        The server deals with them on the side: the answer to any other question may not know of them yet.  Those that
-        were given without a connection wait in nats-py's buffer, so a server that comes back soon is waited for.
+        The server deals with them on the side: the answer to any other question may not know of them yet.  What went
+        down with a connection, it never sees.
 
         :raises TransientError: there is no connection, no leader, or no answer in time.
+        :raises PubSubError: why the connection is gone for good.
         """
         if self._latest is None:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_BACK_SECONDS):
-                await self._link.wait_ready()
-        self._link.require_up()
+        await self._wait_until_back()
         try:
             await self._latest.wait_for_verdicts()
         except NoRespondersError as error:
             if await self._find_consumer() is not None:
                 raise TransientError(f"consumer {self._name} has no leader to take verdicts") from error
+
+    async def _wait_until_back(self) -> None:
+        """Wait for a server that comes back soon: what was written meanwhile waits in nats-py's buffer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BACK_SECONDS):
+                await self._link.wait_ready()
+        self._link.require_up()
 
     async def _save_last_chances(self) -> None:
         limit = self._spec.max_deliver
