@@ -18,7 +18,7 @@ _URL_START = re.compile(r"(?<=\s)(?=['\"(<\[{]*[\w.+-]+://)")
 _SCHEME_CHARACTERS = string.ascii_letters + string.digits + "_.+-"
 PARAMETER = re.compile(r"[A-Za-z_][\w.-]*")
 _SECRET_KEY = re.compile("pass|token|secret|seed|jwt|key|cred", re.IGNORECASE)
-_ITEM = re.compile(r"(?<=[?&])([^?&=]+=)([^?&#]*)")
+_QUERY = re.compile(r"\?.*=", re.DOTALL)
 MASK = "***"
 
 
@@ -42,7 +42,7 @@ def _mask_piece(text: str) -> str:
 def _mask_word(word: str) -> str:
     before, at, after = word.rpartition("@")
     shown = f"{MASK}@{after}" if at and ":" in before else word
-    return _ITEM.sub(lambda item: item[1] + (MASK if is_secret(item[1], frozenset()) else item[2]), shown)
+    return _mask_rest(shown, frozenset()) if _QUERY.search(shown) else shown
 
 
 def mask_url(text: str, hidden: frozenset[str] = frozenset()) -> str:
