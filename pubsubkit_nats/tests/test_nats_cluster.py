@@ -12,6 +12,8 @@ from nats.aio.client import Client
 
 from pubsubkit import (
     Backend,
+    ConfigurationError,
+    ConflictError,
     ConnectionState,
     ConsumerOptions,
     PublisherOptions,
@@ -33,8 +35,12 @@ SKIPPED = 10
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NatsCluster]:
-    config = "lame_duck_grace_period: 100ms, lame_duck_duration: 30s"
-    async with NatsCluster(tmp_path_factory.mktemp("cluster"), config) as cluster:
+    config = "lame_duck_grace_period: 100ms, lame_duck_duration: 30s\ninclude tags.conf"
+    directory = tmp_path_factory.mktemp("cluster")
+    for name in ("n1", "n2", "n3"):
+        (directory / name).mkdir()
+        (directory / name / "tags.conf").write_text(f"server_tags: ['disk-of-{name}']")
+    async with NatsCluster(directory, config) as cluster:
         yield cluster
 
 
@@ -175,6 +181,32 @@ async def test_what_is_not_there(cluster: NatsCluster):
         cluster.node_of(Client())
 
 
+async def test_placement_and_replicas(cluster: NatsCluster):
+    """A stream lies where its tags say, an update moves it and adds replicas, and what no node has is refused."""
+
+    def placed(name: str, tag: str) -> StreamOptions:
+        return StreamOptions(name=name, native={"placement": {"tags": [tag]}})
+
+    async with connect(cluster.url) as backend:
+        with pytest.raises(ConfigurationError, match="no suitable peers for placement, tags not matched"):
+            await backend.ensure_stream(placed("nowhere", "no-such-tag"))
+        await backend.ensure_stream(placed("moved", "disk-of-n2"))
+        assert (await cluster.leader("moved")).directory.name == "n2"
+        elsewhere = placed("moved", "disk-of-n3")
+        with pytest.raises(ConflictError, match=r"- placement\.tags: \['disk-of-n2'\] -> \['disk-of-n3'\]"):
+            await backend.ensure_stream(elsewhere)
+        async with backend.publisher(PublisherOptions(stream_name="moved")) as publisher:
+            await publisher.publish("moved.x", b"x")
+        await backend.ensure_stream(elsewhere, manage="update")
+        async with asyncio.timeout(SECONDS):
+            while (await cluster.leader("moved")).directory.name != "n3":
+                await asyncio.sleep(0.02)
+        assert (await backend.stream_info("moved")).messages == 1
+        await backend.ensure_stream(StreamOptions(name="wide"))
+        await backend.ensure_stream(StreamOptions(name="wide", replicas=3), manage="update")
+        assert (await backend.stream_info("wide")).options.replicas == 3
+
+
 async def test_leaders_step_down(cluster: NatsCluster):
     """Another leader of the stream, and of the consumer, is not even a lost connection."""
     async with traffic(cluster.nodes, "steps") as flow:
@@ -206,6 +238,25 @@ async def test_a_node_that_leads_is_killed(cluster: NatsCluster):
             assert there.states == [CONNECTED]
             await node.start()
     assert here.states == [CONNECTED, LOST, CONNECTED, CLOSED]
+
+
+async def test_the_node_of_an_unnamed_consumer_is_killed(cluster: NatsCluster):
+    """A consumer without a name has the replicas of its stream, also in memory, and goes on at another node."""
+    options = StreamOptions(name="unnamed", storage=Storage.MEMORY, replicas=3)
+    keen = PublisherOptions(stream=options, retry_attempts=10_000, timeout=1)
+    async with connect(cluster.url + QUICK) as backend, backend.publisher(keen) as publisher:
+        async with backend.consumer(ConsumerOptions(stream=options)).subscribe() as messages:
+            await publisher.publish(f"{options.name}.x", b"before")
+            message = await anext(messages)
+            await message.ack(confirm=True)
+            await cluster.in_step(options.name, message.metadata.consumer)
+            node = await cluster.leader(options.name, message.metadata.consumer)
+            await node.stop(crash=True)
+            await publisher.publish(f"{options.name}.x", b"after")
+            async with asyncio.timeout(SECONDS):
+                assert (await anext(messages)).data == b"after"
+            assert (await backend.stream_info(options.name)).messages == 2
+            await node.start()
 
 
 async def test_lame_duck(cluster: NatsCluster):

@@ -70,9 +70,15 @@ class StreamManager:
         return codec.consumer_info(answer) if answer else None
 
     async def create_consumer(self, spec: ConsumerSpec) -> None:
-        """Create it; the server takes the same configuration again."""
+        """Create it; the server takes the same configuration again.
+
+        One without a durable name would have a single replica, and stand still while its node is away.
+        """
         check_consumer(self._link.server_version, spec)
-        answer = await self._put_consumer(spec, codec.consumer_config(spec), "create")
+        config = codec.consumer_config(spec)
+        if not spec.durable and (stream := await self.stream_info(spec.stream)):
+            config.setdefault("num_replicas", stream.options.replicas)
+        answer = await self._put_consumer(spec, config, "create")
         _check_taken(spec.native, answer, f"create consumer {spec.stream}/{spec.name}")
 
     async def update_consumer(self, spec: ConsumerSpec) -> None:
