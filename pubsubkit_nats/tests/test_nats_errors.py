@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,23 @@ async def test_a_slow_consumer_is_not_cut_off(tmp_path: Path):
         assert {int(message.data.rstrip(b"\0")) for message in got} == set(range(60))
         assert {message.metadata.num_delivered for message in got} == {1}
         assert backend.native.stats["reconnects"] == 0  # type: ignore[attr-defined]
+
+
+async def test_a_slow_consumer_that_is_cut_off_comes_back(tmp_path: Path):
+    """When the server gives up on a client that reads nothing, it reconnects by itself and misses no message."""
+    async with NatsServer(tmp_path, "write_deadline: 200ms") as server:
+        async with connect(f"{server.url}?reconnect_wait=20ms") as backend:
+            async with backend.publisher(MEMORY) as publisher:
+                await publisher.publish_many(("s.x", b"%d" % number + bytes(900_000)) for number in range(40))
+            got: set[int] = set()
+            async with backend.consumer(replace(DURABLE, ack_wait=1)).subscribe() as messages, asyncio.timeout(20):
+                message = await anext(messages)
+                time.sleep(1)  # noqa: ASYNC251 - the point
+                while True:
+                    got.add(int(message.data.rstrip(b"\0")))
+                    await message.ack()
+                    if len(got) == 40:
+                        break
+                    message = await anext(messages)
+            assert backend.native.stats["reconnects"] >= 1  # type: ignore[attr-defined]
+    assert "Slow Consumer Detected" in (tmp_path / "server.log").read_text()
