@@ -1,10 +1,12 @@
 """A cluster of three: leaders that change, nodes that are lost, and all of them away."""
 
 import asyncio
+import re
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -27,7 +29,7 @@ from pubsubkit_nats.testing import NatsCluster, NatsServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("cluster")]
 
-QUICK = "?reconnect_wait=20ms&heartbeat=300ms&request_timeout=1s&ping_interval=500ms"
+QUICK = "?reconnect_wait=20ms&heartbeat=300ms&ping_interval=500ms"
 CONNECTED, LOST, CLOSED = ConnectionState.CONNECTED, ConnectionState.DISCONNECTED, ConnectionState.CLOSED
 SECONDS = 30
 SKIPPED = 10
@@ -137,6 +139,10 @@ class Traffic:
         assert consumer.num_pending == 0
 
 
+def first_outgoing_port() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
 async def until(condition, seconds: float = SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
@@ -179,6 +185,13 @@ async def test_what_is_not_there(cluster: NatsCluster):
         await cluster.leader("none")
     with pytest.raises(LookupError, match="connected to none"):
         cluster.node_of(Client())
+
+
+async def test_no_outgoing_connection_takes_a_route(cluster: NatsCluster):
+    """The ports of the routes are none that the system gives out, so a node that is down finds its own again."""
+    routes = re.findall(r"nats://127\.0\.0\.1:(\d+)", (cluster.nodes[0].directory / "server.conf").read_text())
+    assert len(set(routes)) == 3
+    assert all(int(port) < first_outgoing_port() for port in routes)
 
 
 async def test_placement_and_replicas(cluster: NatsCluster):

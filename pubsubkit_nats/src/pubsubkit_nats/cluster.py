@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from contextlib import ExitStack
+from contextlib import suppress
+from itertools import islice
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["NatsCluster"]
 
 _SIZE = 3
+_PORTS = range(20_000, 32_000)
+"""None that systems give to outgoing connections, one of which could take the port of a server that is down."""
 _ELECTION_SECONDS = 30.0
 _ANSWER_SECONDS = 0.25
 _POLL_SECONDS = 0.02
@@ -169,8 +173,11 @@ def _names(stream: str, consumer: str) -> tuple[str, str]:
 
 def _free_ports(count: int) -> list[int]:
     """Ports for the routes, which every server must know beforehand."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    return list(islice(filter(_is_free, SystemRandom().sample(_PORTS, len(_PORTS))), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as trial, suppress(OSError):
+        trial.bind(("127.0.0.1", port))
+        return True
+    return False
